@@ -1,0 +1,288 @@
+#include <torchrev/branch.h>
+
+#include <ATen/core/grad_mode.h>
+
+#include "script_branch.h"
+
+namespace torchrev {
+namespace detail {
+
+namespace {
+
+std::vector<std::shared_ptr<torch::nn::Module>> modules_of(
+    const torch::nn::Module& module) {
+  return const_cast<torch::nn::Module&>(module).modules();
+}
+
+class AnyModuleCallable final : public ModuleCallable {
+ public:
+  explicit AnyModuleCallable(torch::nn::AnyModule any)
+      : ModuleCallable(any.ptr()), any_(std::move(any)) {}
+
+  Tensor forward(
+      const Tensor& x,
+      at::TensorList context,
+      at::TensorList /*parameters*/) override {
+    return forward_module(*module_, any_, x, context);
+  }
+
+  std::shared_ptr<Callable> clone(
+      const torch::optional<c10::Device>& device) const override {
+    return std::make_shared<AnyModuleCallable>(any_.clone(device));
+  }
+
+ private:
+  torch::nn::AnyModule any_;
+};
+
+// Holds the tensors of a function branch for its parent module.
+class FunctionModule final : public torch::nn::Module {
+ public:
+  FunctionModule(
+      const std::vector<Tensor>& parameters, const std::vector<Tensor>& buffers)
+      : torch::nn::Module("torchrev::Branch::function") {
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      register_parameter(
+          "parameter" + std::to_string(i),
+          parameters[i],
+          parameters[i].requires_grad());
+    }
+    for (std::size_t i = 0; i < buffers.size(); ++i) {
+      register_buffer("buffer" + std::to_string(i), buffers[i]);
+    }
+  }
+};
+
+std::vector<Tensor> copies(
+    const std::vector<Tensor>& tensors,
+    const torch::optional<c10::Device>& device) {
+  at::NoGradGuard no_grad;
+  std::vector<Tensor> result;
+  for (const auto& tensor : tensors) {
+    auto copy = device && *device != tensor.device() ? tensor.to(*device)
+                                                     : tensor.clone();
+    result.push_back(copy.set_requires_grad(tensor.requires_grad()));
+  }
+  return result;
+}
+
+class FunctionCallable final : public Callable {
+ public:
+  FunctionCallable(
+      Branch::Function function,
+      std::vector<Tensor> parameters,
+      std::vector<Tensor> buffers)
+      : function_(std::move(function)),
+        parameters_(std::move(parameters)),
+        buffers_(std::move(buffers)),
+        module_(std::make_shared<FunctionModule>(parameters_, buffers_)) {}
+
+  Tensor forward(
+      const Tensor& x,
+      at::TensorList context,
+      at::TensorList parameters) override {
+    return function_(x, context, parameters);
+  }
+  std::vector<Tensor> parameters() const override {
+    return parameters_;
+  }
+  std::vector<Tensor> buffers() const override {
+    return buffers_;
+  }
+  std::vector<c10::IValue> attributes() const override {
+    return {};
+  }
+  void set_attributes(const std::vector<c10::IValue>& /*values*/) override {}
+  bool takes_parameters() const override {
+    return true;
+  }
+  std::shared_ptr<torch::nn::Module> module() override {
+    return module_;
+  }
+  std::shared_ptr<Callable> clone(
+      const torch::optional<c10::Device>& device) const override {
+    return std::make_shared<FunctionCallable>(
+        function_, copies(parameters_, device), copies(buffers_, device));
+  }
+
+ private:
+  Branch::Function function_;
+  std::vector<Tensor> parameters_;
+  std::vector<Tensor> buffers_;
+  std::shared_ptr<torch::nn::Module> module_;
+};
+
+}  // namespace
+
+ModuleCallable::ModuleCallable(std::shared_ptr<torch::nn::Module> module)
+    : module_(std::move(module)) {}
+
+std::vector<Tensor> ModuleCallable::parameters() const {
+  return module_->parameters();
+}
+
+std::vector<Tensor> ModuleCallable::buffers() const {
+  return module_->buffers();
+}
+
+std::vector<c10::IValue> ModuleCallable::attributes() const {
+  std::vector<c10::IValue> training;
+  for (const auto& module : modules_of(*module_)) {
+    training.emplace_back(module->is_training());
+  }
+  return training;
+}
+
+void ModuleCallable::set_attributes(const std::vector<c10::IValue>& values) {
+  // Parents come first, so that a child's own flag has the last word.
+  const auto modules = modules_of(*module_);
+  TORCH_CHECK_VALUE(
+      modules.size() == values.size(),
+      "torchrev::Branch: expected module `",
+      module_->name(),
+      "` to have the ",
+      values.size(),
+      " submodules of its forward in backward, but got ",
+      modules.size(),
+      ". Change the structure of a model between steps only.");
+  for (std::size_t i = 0; i < modules.size(); ++i) {
+    modules[i]->train(values[i].toBool());
+  }
+}
+
+std::shared_ptr<torch::nn::Module> ModuleCallable::module() {
+  return module_;
+}
+
+void throw_context_mismatch(
+    const torch::nn::Module& module, std::size_t count) {
+  TORCH_CHECK_VALUE(
+      false,
+      "torchrev::Branch: expected `",
+      module.name(),
+      "::forward` to take x and ",
+      count,
+      " context tensors and to return a Tensor, but got a module that does "
+      "not. Choose its context with context({i, ...}).");
+}
+
+}  // namespace detail
+
+Branch::Branch(std::shared_ptr<detail::Callable> callable)
+    : callable_(std::move(callable)) {}
+
+Branch::Branch(torch::nn::AnyModule module) {
+  check_not_null(module.is_empty() ? nullptr : module.ptr().get());
+  callable_ = std::make_shared<detail::AnyModuleCallable>(std::move(module));
+}
+
+Branch::Branch(torch::jit::Module module)
+    : Branch(detail::make_script_callable(std::move(module))) {}
+
+void Branch::check_not_null(const void* module) {
+  TORCH_CHECK_VALUE(
+      module != nullptr,
+      "torchrev::Branch: expected a module, but got an empty holder. "
+      "Construct the module first.");
+}
+
+Branch Branch::function(
+    Function fn, std::vector<Tensor> parameters, std::vector<Tensor> buffers) {
+  TORCH_CHECK_VALUE(
+      fn != nullptr,
+      "torchrev::Branch::function: expected `fn` to be callable, but got an "
+      "empty function.");
+  for (const auto* tensors : {&parameters, &buffers}) {
+    for (const auto& tensor : *tensors) {
+      TORCH_CHECK_VALUE(
+          tensor.defined(),
+          "torchrev::Branch::function: expected parameters and buffers to be "
+          "tensors, but got an undefined one.");
+    }
+  }
+  return Branch(std::make_shared<detail::FunctionCallable>(
+      std::move(fn), std::move(parameters), std::move(buffers)));
+}
+
+Branch Branch::context() const {
+  Branch branch = *this;
+  branch.routing_ = Routing::kAll;
+  return branch;
+}
+
+Branch Branch::context(std::vector<int64_t> indices) const {
+  for (const auto index : indices) {
+    TORCH_CHECK_INDEX(
+        index >= 0,
+        "torchrev::Branch::context: expected indices from 0, but got ",
+        index,
+        ".");
+  }
+  Branch branch = *this;
+  branch.routing_ = Routing::kSome;
+  branch.indices_ = std::move(indices);
+  return branch;
+}
+
+Branch Branch::mutable_buffers() const {
+  Branch branch = *this;
+  branch.mutable_buffers_ = true;
+  return branch;
+}
+
+Branch Branch::clone(const torch::optional<c10::Device>& device) const {
+  Branch branch = *this;
+  branch.callable_ = callable_->clone(device);
+  branch.searched_ = std::make_shared<std::atomic<bool>>(false);
+  return branch;
+}
+
+std::shared_ptr<torch::nn::Module> Branch::module() const {
+  return callable_->module();
+}
+
+std::vector<Tensor> Branch::parameters() const {
+  return callable_->parameters();
+}
+
+std::vector<Tensor> Branch::buffers() const {
+  return callable_->buffers();
+}
+
+std::vector<Tensor> Branch::select(at::TensorList context) const {
+  if (routing_ == Routing::kAll) {
+    return context.vec();
+  }
+  const auto check = [&context](std::size_t index) {
+    TORCH_CHECK_INDEX(
+        index < context.size(),
+        "torchrev::Branch: expected the call to have a context tensor ",
+        index,
+        " for its branch, but got ",
+        context.size(),
+        " context tensors. Hand it to the call, or choose others with "
+        "context({i, ...}).");
+  };
+  if (routing_ == Routing::kDefault) {
+    const auto size = callable_->default_context();
+    if (size.least > 0) {
+      check(size.least - 1);
+    }
+    return context.slice(0, std::min(size.most, context.size())).vec();
+  }
+  std::vector<Tensor> selected;
+  for (const auto index : indices_) {
+    check(static_cast<std::size_t>(index));
+    selected.push_back(context[index]);
+  }
+  return selected;
+}
+
+Tensor Branch::operator()(const Tensor& x, at::TensorList context) const {
+  const auto parameters = callable_->takes_parameters()
+                              ? callable_->parameters()
+                              : std::vector<Tensor>();
+  return callable_->forward(x, select(context), parameters);
+}
+
+}  // namespace torchrev

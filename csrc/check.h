@@ -1,0 +1,47 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <torchrev/options.h>
+
+#include <string>
+
+// Argument checks, made once at the public entries. Messages read
+// `torchrev::<entry>: expected <condition>, but got <value>. <way out>`.
+
+namespace torchrev {
+namespace detail {
+
+// A broken invariant of the library, as opposed to a mistake of its user.
+#define TORCHREV_INVARIANT(condition, what) \
+  TORCH_CHECK(condition, "torchrev: internal invariant broken: ", what)
+
+void check_options(const char* entry, const ReversibleOptions& options);
+void check_blocks(const char* entry, std::size_t size);
+
+// Both streams: defined, floating point, dense, of one shape, dtype, device.
+void check_streams(
+    const char* entry,
+    const char* name1,
+    const Tensor& x1,
+    const char* name2,
+    const Tensor& x2);
+
+// One tensor that becomes two streams.
+void check_residual(
+    const char* entry,
+    const char* name,
+    const Tensor& x,
+    const Streams& streams);
+
+void check_input_unchanged(
+    const char* entry, const std::string& where, bool unchanged);
+
+// What a branch returned for the stream `x`; `where` is "F of block 3".
+void check_branch_output(
+    const char* entry,
+    const std::string& where,
+    const Tensor& x,
+    const Tensor& out);
+
+}  // namespace detail
+}  // namespace torchrev

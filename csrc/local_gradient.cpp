@@ -1,0 +1,187 @@
+#include "local_gradient.h"
+
+#include <ATen/SequenceNumber.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/record_function.h>
+#include <torch/csrc/autograd/functions/accumulate_grad.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include <algorithm>
+#include <unordered_set>
+
+namespace torchrev {
+namespace detail {
+
+namespace {
+
+using torch::autograd::AccumulateGrad;
+using torch::autograd::Node;
+
+class Sink final : public Node {
+ public:
+  Sink(const Tensor& value, const Edge& outer) {
+    add_input_metadata(value);
+    if (outer.is_valid()) {
+      add_next_edge(outer);
+    }
+  }
+
+  variable_list apply(variable_list&& grads) override {
+    return num_outputs() == 0 ? variable_list() : std::move(grads);
+  }
+};
+
+[[noreturn]] void throw_undeclared(
+    const char* entry, const std::string& where, const std::string& what) {
+  TORCH_CHECK_VALUE(
+      false,
+      "torchrev::",
+      entry,
+      ": expected every tensor that requires grad inside ",
+      where,
+      " to be declared, but got ",
+      what,
+      ". Register it with the module, or hand it to Branch::function(fn, "
+      "parameters) or to the call as context, and use it from the arguments; "
+      "detach() it if it is not to be trained.");
+}
+
+std::string describe(const Tensor& tensor) {
+  std::ostringstream text;
+  text << "a captured leaf of shape " << tensor.sizes();
+  return text.str();
+}
+
+}  // namespace
+
+LocalGraph::LocalGraph(bool differentiable)
+    : differentiable_(differentiable),
+      thread_(at::RecordFunction::currentThreadId()),
+      sequence_(at::sequence_number::peek()) {}
+
+compat::NodePtr LocalGraph::make_sink(
+    const Tensor& value, const Edge& outer) const {
+  return compat::make_node<Sink>(value, differentiable_ ? outer : Edge());
+}
+
+Tensor LocalGraph::enter(const Tensor& value, const Edge& outer, bool wanted) {
+  ends_.push_back({Tensor(), nullptr, wanted && outer.is_valid()});
+  if (!value.defined()) {
+    return value;
+  }
+  Tensor alias = value.detach();
+  if (outer.is_valid()) {
+    ends_.back().sink = make_sink(value, outer);
+    torch::autograd::impl::set_gradient_edge(alias, {ends_.back().sink, 0});
+  }
+  return alias;
+}
+
+void LocalGraph::declare(const Tensor& leaf, bool wanted) {
+  by_leaf_.emplace(leaf.unsafeGetTensorImpl(), ends_.size());
+  ends_.push_back({leaf, nullptr, wanted});
+}
+
+bool LocalGraph::is_sink(const Node* node) const {
+  return std::any_of(ends_.begin(), ends_.end(), [node](const End& end) {
+    return end.sink.get() == node;
+  });
+}
+
+const compat::NodePtr& LocalGraph::sink_of(std::size_t end) {
+  auto& sink = ends_[end].sink;
+  if (!sink) {
+    const auto& leaf = ends_[end].leaf;
+    sink = make_sink(leaf, torch::autograd::impl::gradient_edge(leaf));
+  }
+  return sink;
+}
+
+int64_t LocalGraph::end_of(
+    const char* entry, const std::string& where, Node* node) const {
+  const auto* accumulate = dynamic_cast<AccumulateGrad*>(node);
+  if (!accumulate) {
+    const bool inner =
+        node->thread_id() == thread_ && node->sequence_nr() >= sequence_;
+    if (!inner) {
+      throw_undeclared(entry, where, "a captured result of " + node->name());
+    }
+    return -1;
+  }
+  const auto found = by_leaf_.find(accumulate->variable.unsafeGetTensorImpl());
+  if (found == by_leaf_.end()) {
+    throw_undeclared(entry, where, describe(accumulate->variable));
+  }
+  return static_cast<int64_t>(found->second);
+}
+
+void LocalGraph::check(
+    const char* entry, const std::string& where, const Tensor& out) {
+  if (!out.defined() || !out.requires_grad()) {
+    return;
+  }
+  root_ = torch::autograd::impl::gradient_edge(out);
+  if (is_sink(root_.function.get())) {
+    return;
+  }
+  const auto root_end = end_of(entry, where, root_.function.get());
+  if (root_end >= 0) {
+    links_.push_back({nullptr, 0, static_cast<std::size_t>(root_end)});
+    return;
+  }
+  std::vector<Node*> pending{root_.function.get()};
+  std::unordered_set<Node*> seen{pending.front()};
+  while (!pending.empty()) {
+    Node* node = pending.back();
+    pending.pop_back();
+    for (std::size_t i = 0; i < node->num_outputs(); ++i) {
+      Node* next = node->next_edge(i).function.get();
+      if (!next || is_sink(next)) {
+        continue;
+      }
+      const auto end = end_of(entry, where, next);
+      if (end >= 0) {
+        links_.push_back({node, i, static_cast<std::size_t>(end)});
+      } else if (seen.insert(next).second) {
+        pending.push_back(next);
+      }
+    }
+  }
+}
+
+variable_list LocalGraph::backward(const Tensor& grad) {
+  variable_list gradients(ends_.size());
+  if (!root_.is_valid() || !grad.defined()) {
+    return gradients;
+  }
+  for (const auto& link : links_) {
+    const Edge edge(sink_of(link.end), 0);
+    (link.node ? link.node->next_edges()[link.edge] : root_) = edge;
+  }
+
+  std::vector<std::size_t> captured;
+  torch::autograd::edge_list outputs;
+  for (std::size_t i = 0; i < ends_.size(); ++i) {
+    if (ends_[i].wanted && ends_[i].sink) {
+      captured.push_back(i);
+      outputs.emplace_back(ends_[i].sink, 0);
+    }
+  }
+  if (outputs.empty()) {
+    return gradients;
+  }
+  auto results = torch::autograd::Engine::get_default_engine().execute(
+      {std::exchange(root_, Edge())},
+      {grad},
+      /*keep_graph=*/differentiable_,
+      /*create_graph=*/differentiable_,
+      /*accumulate_grad=*/false,
+      outputs);
+  for (std::size_t i = 0; i < captured.size(); ++i) {
+    gradients[captured[i]] = std::move(results[i]);
+  }
+  return gradients;
+}
+
+}  // namespace detail
+}  // namespace torchrev

@@ -1,0 +1,87 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <torch/csrc/autograd/edge.h>
+
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "compat.h"
+
+namespace torchrev {
+namespace detail {
+
+using at::Tensor;
+using torch::autograd::Edge;
+using torch::autograd::variable_list;
+
+// Back-propagates through one recomputed branch, isolated from everything
+// around it: no hook of the user's runs, no `.grad` is written, no node outside
+// the branch is executed or changed.
+//
+// NOTE [Sinks]
+// Every way out of the local graph ends in a private node, a sink, at which the
+// engine captures the gradient. An input (`enter`) gets a sink as its grad_fn.
+// A leaf that the branch uses by itself, as a module does with its parameters
+// (`declare`), has an AccumulateGrad node, and every edge into it is redirected
+// to a sink once the whole graph has been seen to end in declared tensors only.
+// For double backward a sink passes its gradient on along the edge that it
+// stands for: second derivatives then reach the real inputs.
+//
+// Use: construct, enter and declare, run the branch with grad mode on, check,
+// backward.
+class LocalGraph {
+ public:
+  // `differentiable`: whether the gradients are to be differentiable.
+  explicit LocalGraph(bool differentiable);
+
+  // An alias of `value` that the branch may use; `outer` is the edge along
+  // which the real input passes its gradient on. Invalid: no gradient wanted.
+  // A gradient that is not `wanted` is not computed.
+  Tensor enter(const Tensor& value, const Edge& outer, bool wanted);
+
+  // A leaf that the branch uses directly.
+  void declare(const Tensor& leaf, bool wanted);
+
+  // Throws c10::ValueError, naming `entry` and `where`, if the graph of `out`
+  // ends in a tensor that was neither entered nor declared.
+  void check(const char* entry, const std::string& where, const Tensor& out);
+
+  // The gradients of what was entered and declared, in that order, for the
+  // gradient `grad` of the tensor that was checked; undefined where none flows
+  // or none was wanted. Uses up the graph.
+  variable_list backward(const Tensor& grad);
+
+ private:
+  struct End {
+    Tensor leaf;
+    compat::NodePtr sink;
+    bool wanted;
+  };
+  struct Link {
+    torch::autograd::Node* node;
+    std::size_t edge;
+    std::size_t end;
+  };
+
+  compat::NodePtr make_sink(const Tensor& value, const Edge& outer) const;
+  bool is_sink(const torch::autograd::Node* node) const;
+  const compat::NodePtr& sink_of(std::size_t end);
+  // The declared end that `node` accumulates into, or -1 for an inner node.
+  int64_t end_of(
+      const char* entry,
+      const std::string& where,
+      torch::autograd::Node* node) const;
+
+  bool differentiable_;
+  uint64_t thread_;
+  uint64_t sequence_;
+  std::vector<End> ends_;
+  std::unordered_map<const void*, std::size_t> by_leaf_;
+  std::vector<Link> links_;
+  Edge root_;
+};
+
+}  // namespace detail
+}  // namespace torchrev

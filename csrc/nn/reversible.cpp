@@ -1,0 +1,143 @@
+#include <torchrev/nn/reversible.h>
+
+#include <ATen/core/grad_mode.h>
+#include <torchrev/reversible.h>
+
+namespace torchrev {
+namespace nn {
+
+namespace {
+
+void print_streams(std::ostream& stream, const ReversibleOptions& options) {
+  const auto& streams = options.streams();
+  if (streams.kind == Streams::Kind::kDuplicate) {
+    stream << "(duplicate())";
+  } else {
+    stream << "(split(dim=" << streams.dim << "))";
+  }
+}
+
+// train() reaches every submodule, so parents come first.
+void copy_training(const torch::nn::Module& from, torch::nn::Module& to) {
+  const auto source =
+      const_cast<torch::nn::Module&>(from).modules(/*include_self=*/false);
+  const auto target = to.modules(/*include_self=*/false);
+  to.train(from.is_training());
+  for (std::size_t i = 0; i < source.size(); ++i) {
+    target[i]->train(source[i]->is_training());
+  }
+}
+
+}  // namespace
+
+ReversibleBlockImpl::ReversibleBlockImpl(
+    Branch f, Branch g, ReversibleOptions options)
+    : branches{std::move(f), std::move(g)}, options(std::move(options)) {
+  register_module("f", branches.f.module());
+  register_module("g", branches.g.module());
+}
+
+Tensor ReversibleBlockImpl::forward(
+    const Tensor& x, const std::vector<Tensor>& context) {
+  return reversible_residual(branches, x, context, options);
+}
+
+Tensor ReversibleBlockImpl::inverse(
+    const Tensor& y, const std::vector<Tensor>& context) {
+  return reversible_residual_inverse(branches, y, context, options);
+}
+
+std::tuple<Tensor, Tensor> ReversibleBlockImpl::forward_streams(
+    const Tensor& x1, const Tensor& x2, const std::vector<Tensor>& context) {
+  return reversible_block(branches.f, branches.g, x1, x2, context, options);
+}
+
+std::tuple<Tensor, Tensor> ReversibleBlockImpl::inverse_streams(
+    const Tensor& y1, const Tensor& y2, const std::vector<Tensor>& context) {
+  return reversible_block_inverse(
+      branches.f, branches.g, y1, y2, context, options);
+}
+
+std::shared_ptr<torch::nn::Module> ReversibleBlockImpl::clone(
+    const torch::optional<c10::Device>& device) const {
+  auto copy = std::make_shared<ReversibleBlockImpl>(
+      branches.f.clone(device), branches.g.clone(device), options);
+  copy_training(*this, *copy);
+  return copy;
+}
+
+void ReversibleBlockImpl::pretty_print(std::ostream& stream) const {
+  stream << "torchrev::nn::ReversibleBlock";
+  print_streams(stream, options);
+}
+
+ReversibleSequentialImpl::ReversibleSequentialImpl(ReversibleOptions options)
+    : options(std::move(options)) {}
+
+void ReversibleSequentialImpl::push_back(Branch f, Branch g) {
+  register_module(std::to_string(size()), ReversibleBlock(f, g, options));
+  branches.push_back({std::move(f), std::move(g)});
+}
+
+Tensor ReversibleSequentialImpl::forward(
+    const Tensor& x, const std::vector<Tensor>& context) {
+  return is_empty() ? x : reversible_residual(branches, x, context, options);
+}
+
+Tensor ReversibleSequentialImpl::inverse(
+    const Tensor& y, const std::vector<Tensor>& context) {
+  return is_empty()
+             ? y
+             : reversible_residual_inverse(branches, y, context, options);
+}
+
+std::tuple<Tensor, Tensor> ReversibleSequentialImpl::forward_streams(
+    const Tensor& x1, const Tensor& x2, const std::vector<Tensor>& context) {
+  return is_empty() ? std::make_tuple(x1, x2)
+                    : reversible_sequence(branches, x1, x2, context, options);
+}
+
+std::tuple<Tensor, Tensor> ReversibleSequentialImpl::inverse_streams(
+    const Tensor& y1, const Tensor& y2, const std::vector<Tensor>& context) {
+  return is_empty()
+             ? std::make_tuple(y1, y2)
+             : reversible_sequence_inverse(branches, y1, y2, context, options);
+}
+
+std::size_t ReversibleSequentialImpl::size() const noexcept {
+  return branches.size();
+}
+
+bool ReversibleSequentialImpl::is_empty() const noexcept {
+  return branches.empty();
+}
+
+ReversibleBlock ReversibleSequentialImpl::operator[](std::size_t index) const {
+  TORCH_CHECK_INDEX(
+      index < size(),
+      "torchrev::nn::ReversibleSequential: expected an index below ",
+      size(),
+      ", but got ",
+      index,
+      ".");
+  return ReversibleBlock(
+      std::dynamic_pointer_cast<ReversibleBlockImpl>(children()[index]));
+}
+
+std::shared_ptr<torch::nn::Module> ReversibleSequentialImpl::clone(
+    const torch::optional<c10::Device>& device) const {
+  auto copy = std::make_shared<ReversibleSequentialImpl>(options);
+  for (const auto& block : branches) {
+    copy->push_back(block.f.clone(device), block.g.clone(device));
+  }
+  copy_training(*this, *copy);
+  return copy;
+}
+
+void ReversibleSequentialImpl::pretty_print(std::ostream& stream) const {
+  stream << "torchrev::nn::ReversibleSequential";
+  print_streams(stream, options);
+}
+
+}  // namespace nn
+}  // namespace torchrev

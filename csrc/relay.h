@@ -1,0 +1,49 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+namespace torchrev {
+namespace detail {
+
+using at::Tensor;
+
+// The two streams of a stack between two steps, without gradient history.
+using StreamPair = std::array<Tensor, 2>;
+
+// Hands the reconstructed pair from one step of a call to the step before it,
+// within each backward pass that runs over the call.
+//
+// 1. A pass owns its slot, the relay only looks at it: whatever ends the pass,
+//    an exception in a stranger's node included, frees the pair.
+// 2. A slot is for one step: `take(step)` succeeds once, for that very step.
+// 3. Pairs carry no grad_fn: a relay is owned by the graph's nodes, so one that
+//    led back to them would be a cycle.
+class Relay {
+ public:
+  // Leaves `pair` for `step`, in the running backward pass.
+  void put(int64_t step, StreamPair pair);
+
+  // The pair that was left for `step` in the running backward pass; undefined
+  // tensors if there is none.
+  StreamPair take(int64_t step);
+
+ private:
+  struct Slot {
+    int64_t step;
+    StreamPair pair;
+  };
+
+  // The slot of the running pass; made, and given to the pass, if missing.
+  std::shared_ptr<Slot> slot_of_pass();
+
+  std::mutex mutex_;
+  std::unordered_map<int64_t, std::weak_ptr<Slot>> slots_;
+};
+
+}  // namespace detail
+}  // namespace torchrev

@@ -1,0 +1,56 @@
+#include "step_log.h"
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "error.h"
+
+namespace train_reformer {
+namespace {
+
+constexpr const char* kHeader = "step,bits_per_byte,seconds,peak_bytes\n";
+
+/// The lines of steps 1 to `keep`.
+std::string earlier_lines(const std::string& path, int64_t keep) {
+  std::ifstream stream(path);
+  std::string lines, line;
+  while (std::getline(stream, line)) {
+    const auto step = std::atoll(line.c_str());
+    if (step >= 1 && step <= keep) {
+      lines += line + "\n";
+    }
+  }
+  return lines;
+}
+
+}  // namespace
+
+StepLog::StepLog(const std::string& path, int64_t keep) {
+  if (path.empty()) {
+    return;
+  }
+  const auto lines = earlier_lines(path, keep);
+  stream_.open(path, std::ios::trunc);
+  if (!stream_) {
+    fail(
+        fmt::format("`{}` to be writable", path),
+        std::strerror(errno),
+        "Name a file in a folder that exists.");
+  }
+  stream_ << kHeader << lines;
+}
+
+void StepLog::add(const StepReport& report) {
+  if (stream_.is_open()) {
+    stream_ << fmt::format(
+                   "{},{:.17g},{:.4f},{}\n",
+                   report.step,
+                   report.bits_per_byte,
+                   report.seconds,
+                   report.peak_bytes)
+            << std::flush;
+  }
+}
+
+}  // namespace train_reformer

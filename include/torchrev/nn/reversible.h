@@ -1,0 +1,138 @@
+#pragma once
+
+#include <torch/csrc/api/include/torch/nn/module.h>
+#include <torch/csrc/api/include/torch/nn/modules/common.h>
+#include <torch/csrc/api/include/torch/nn/modules/container/any_value.h>
+#include <torch/csrc/api/include/torch/nn/pimpl.h>
+#include <torchrev/branch.h>
+#include <torchrev/options.h>
+
+#include <memory>
+#include <ostream>
+#include <tuple>
+#include <vector>
+
+namespace torchrev {
+namespace nn {
+
+/// One reversible block as a module: splits `x` into two streams, computes
+///   y1 = x1 + F(x2),   y2 = x2 + G(y1)
+/// and merges them. Trades one more evaluation of F and G for their
+/// activations: only the output is kept.
+///
+/// F and G are registered as `f` and `g`: they are the modules that were given,
+/// and take part in parameters(), saving and loading, to(), train(), eval(),
+/// zero_grad() and clone().
+///
+/// Drops into torch::nn::Sequential. Consecutive ReversibleBlocks keep one
+/// output each; a ReversibleSequential keeps one in all.
+///
+/// Example:
+/// ```
+/// torchrev::nn::ReversibleBlock block(
+///     torch::nn::Linear(32, 32), torch::nn::Linear(32, 32));
+/// auto y = block->forward(torch::randn({8, 64}));
+/// ```
+class TORCHREV_API ReversibleBlockImpl : public torch::nn::Module {
+ public:
+  ReversibleBlockImpl(Branch f, Branch g, ReversibleOptions options = {});
+
+  /// @param x see torchrev::reversible_residual.
+  /// @return shape, dtype and device of `x`.
+  Tensor forward(const Tensor& x, const std::vector<Tensor>& context = {});
+  /// `x` of `forward`'s result, without a graph; for split streams.
+  Tensor inverse(const Tensor& y, const std::vector<Tensor>& context = {});
+  /// {y1, y2} of streams {x1, x2}; see torchrev::reversible_block.
+  std::tuple<Tensor, Tensor> forward_streams(
+      const Tensor& x1,
+      const Tensor& x2,
+      const std::vector<Tensor>& context = {});
+  /// {x1, x2} of {y1, y2}, without a graph.
+  std::tuple<Tensor, Tensor> inverse_streams(
+      const Tensor& y1,
+      const Tensor& y2,
+      const std::vector<Tensor>& context = {});
+
+  /// A deep copy, on `device` if given.
+  std::shared_ptr<torch::nn::Module> clone(
+      const torch::optional<c10::Device>& device =
+          torch::nullopt) const override;
+  /// Prints `torchrev::nn::ReversibleBlock(split(dim=-1))`.
+  void pretty_print(std::ostream& stream) const override;
+
+  /// The residual functions.
+  BranchPair branches;
+  /// The options with which this module was constructed.
+  ReversibleOptions options;
+
+ protected:
+  FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(std::vector<Tensor>())})
+};
+
+/// A `ModuleHolder` subclass for `ReversibleBlockImpl`.
+TORCH_MODULE(ReversibleBlock);
+
+/// A stack of reversible blocks that keeps one pair of streams in all, whatever
+/// its depth: with split streams, nothing but its output.
+///
+/// Blocks are registered as `0`, `1`, ..., their branches as `0.f`, `0.g`, ...
+///
+/// Example:
+/// ```
+/// torchrev::nn::ReversibleSequential stack;
+/// for (int i = 0; i < 64; ++i) {
+///   stack->push_back(torch::nn::Linear(32, 32), torch::nn::Linear(32, 32));
+/// }
+/// auto y = stack->forward(torch::randn({8, 64}));
+/// ```
+class TORCHREV_API ReversibleSequentialImpl : public torch::nn::Module {
+ public:
+  explicit ReversibleSequentialImpl(ReversibleOptions options = {});
+
+  /// Appends a block y1 = x1 + F(x2), y2 = x2 + G(y1).
+  void push_back(Branch f, Branch g);
+
+  /// @param x see torchrev::reversible_residual. An empty stack is the
+  ///          identity.
+  Tensor forward(const Tensor& x, const std::vector<Tensor>& context = {});
+  /// `x` of `forward`'s result, without a graph; for split streams.
+  Tensor inverse(const Tensor& y, const std::vector<Tensor>& context = {});
+  /// {y1, y2} of streams {x1, x2}; see torchrev::reversible_sequence.
+  std::tuple<Tensor, Tensor> forward_streams(
+      const Tensor& x1,
+      const Tensor& x2,
+      const std::vector<Tensor>& context = {});
+  /// {x1, x2} of {y1, y2}, without a graph.
+  std::tuple<Tensor, Tensor> inverse_streams(
+      const Tensor& y1,
+      const Tensor& y2,
+      const std::vector<Tensor>& context = {});
+
+  /// The number of blocks.
+  std::size_t size() const noexcept;
+  bool is_empty() const noexcept;
+  /// The block at `index`.
+  /// @throws c10::IndexError if there is none.
+  ReversibleBlock operator[](std::size_t index) const;
+
+  /// A deep copy, on `device` if given.
+  std::shared_ptr<torch::nn::Module> clone(
+      const torch::optional<c10::Device>& device =
+          torch::nullopt) const override;
+  /// Prints `torchrev::nn::ReversibleSequential(split(dim=-1))`.
+  void pretty_print(std::ostream& stream) const override;
+
+  /// The residual functions, block by block.
+  std::vector<BranchPair> branches;
+  /// The options with which this module was constructed.
+  ReversibleOptions options;
+
+ protected:
+  FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(std::vector<Tensor>())})
+};
+
+/// A `ModuleHolder` subclass for `ReversibleSequentialImpl`.
+TORCH_MODULE(ReversibleSequential);
+
+}  // namespace nn
+}  // namespace torchrev

@@ -1,0 +1,103 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/ArrayRef.h>
+#include <torchrev/branch.h>
+#include <torchrev/options.h>
+
+#include <tuple>
+
+/// Reversible blocks as functions. They compute what `coupling.h` computes and
+/// keep only their last outputs: backward rebuilds every earlier stream from
+/// them, runs F and G again, and back-propagates through one branch at a time.
+///
+/// What holds for all of them:
+///
+/// Gradients: x1, x2 (or x), context and the parameters of F and G, equal to
+///            those of plain autograd over `coupling.h`. Double backward is
+///            supported, and then keeps one pair of streams a block.
+/// Memory:    one pair of streams, whatever the number of blocks.
+/// Numerics:  rebuilt streams differ from the originals by rounding.
+/// Context:   tensors for F and G after x; see Branch::context. They may be
+///            undefined, integer or boolean; those that require grad get it.
+/// Errors:    c10::ValueError for shapes and option values, c10::TypeError for
+///            dtypes and devices, c10::NotImplementedError for options of later
+///            versions; all before anything is computed. c10::ValueError or
+///            c10::TypeError right after a branch that did not keep shape,
+///            dtype or device.
+/// Thread-safety: as for torch::nn::Module; backward may run in any thread.
+/// Reference: Gomez et al., "The Reversible Residual Network", 2017.
+
+namespace torchrev {
+
+/// One block: y1 = x1 + F(x2), y2 = x2 + G(y1).
+///
+/// @param x1 [*], floating point.  @param x2 shape, dtype, device of `x1`.
+/// @return {y1, y2}.
+TORCHREV_API std::tuple<Tensor, Tensor> reversible_block(
+    const Branch& f,
+    const Branch& g,
+    const Tensor& x1,
+    const Tensor& x2,
+    at::TensorList context = {},
+    const ReversibleOptions& options = {});
+
+/// Blocks in turn, as `reversible_block`; keeps the last pair alone.
+///
+/// @param blocks at least one.
+/// @return {y1, y2}.
+///
+/// Example:
+/// ```
+/// std::vector<torchrev::BranchPair> blocks = {{f0, g0}, {f1, g1}};
+/// auto [y1, y2] = torchrev::reversible_sequence(blocks, x1, x2);
+/// ```
+TORCHREV_API std::tuple<Tensor, Tensor> reversible_sequence(
+    at::ArrayRef<BranchPair> blocks,
+    const Tensor& x1,
+    const Tensor& x2,
+    at::TensorList context = {},
+    const ReversibleOptions& options = {});
+
+/// The stack as a function of one tensor, split into streams and merged again
+/// as `options.streams()` says.
+///
+/// @param x [*], floating point; with split(dim), x.size(dim) is even.
+/// @return shape, dtype and device of `x`. With split() nothing but this tensor
+///         is retained.
+TORCHREV_API Tensor reversible_residual(
+    at::ArrayRef<BranchPair> blocks,
+    const Tensor& x,
+    at::TensorList context = {},
+    const ReversibleOptions& options = {});
+
+/// {x1, x2} of `reversible_block`'s {y1, y2}: x2 = y2 - G(y1), x1 = y1 - F(x2).
+/// Builds no graph. A branch that draws random numbers draws new ones: invert
+/// such a block in eval mode.
+TORCHREV_API std::tuple<Tensor, Tensor> reversible_block_inverse(
+    const Branch& f,
+    const Branch& g,
+    const Tensor& y1,
+    const Tensor& y2,
+    at::TensorList context = {},
+    const ReversibleOptions& options = {});
+
+/// {x1, x2} of `reversible_sequence`'s {y1, y2}; see
+/// `reversible_block_inverse`.
+TORCHREV_API std::tuple<Tensor, Tensor> reversible_sequence_inverse(
+    at::ArrayRef<BranchPair> blocks,
+    const Tensor& y1,
+    const Tensor& y2,
+    at::TensorList context = {},
+    const ReversibleOptions& options = {});
+
+/// `x` of `reversible_residual`'s `y`, for split streams; see
+/// `reversible_block_inverse`.
+/// @throws c10::ValueError with duplicate(): a mean does not determine a pair.
+TORCHREV_API Tensor reversible_residual_inverse(
+    at::ArrayRef<BranchPair> blocks,
+    const Tensor& y,
+    at::TensorList context = {},
+    const ReversibleOptions& options = {});
+
+}  // namespace torchrev

@@ -1,0 +1,11 @@
+#pragma once
+
+/// Everything: reversible residual blocks for LibTorch.
+
+#include <torchrev/branch.h>
+#include <torchrev/coupling.h>
+#include <torchrev/nn/reversible.h>
+#include <torchrev/ops.h>
+#include <torchrev/options.h>
+#include <torchrev/reversible.h>
+#include <torchrev/version.h>

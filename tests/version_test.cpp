@@ -1,0 +1,19 @@
+#include <gtest/gtest.h>
+#include <torchrev/version.h>
+
+#include <string>
+
+namespace torchrev {
+namespace test {
+namespace {
+
+TEST(VersionTest, HeaderAndBuildAgree) {
+  const std::string version = std::to_string(TORCHREV_VERSION_MAJOR) + "." +
+                              std::to_string(TORCHREV_VERSION_MINOR) + "." +
+                              std::to_string(TORCHREV_VERSION_PATCH);
+  EXPECT_EQ(version, TORCHREV_TEST_PROJECT_VERSION);
+}
+
+}  // namespace
+}  // namespace test
+}  // namespace torchrev
