@@ -422,6 +422,34 @@ variable_list halves(const Tensor& y, int64_t dim) {
   return {y.narrow(dim, 0, size), y.narrow(dim, size, size)};
 }
 
+// The last streams as their steps saw them. A half of a merged tensor has other
+// strides than the stream that was copied into it: views of it can fail in a
+// recompute, and dropout, which draws in the order of memory, gives another
+// mask. The copies take the place of the merged tensor, which can go.
+StreamPair streams_of(const Tensor& y, int64_t dim, const Call& call) {
+  StreamPair pair;
+  const auto views = halves(y.detach(), dim);
+  for (std::size_t i = 0; i < 2; ++i) {
+    if (views[i].strides() == at::IntArrayRef(call.strides[i])) {
+      pair[i] = views[i];
+    } else {
+      pair[i] = at::empty_strided(
+          views[i].sizes(), call.strides[i], views[i].options());
+      pair[i].copy_(views[i]);
+    }
+  }
+  return pair;
+}
+
+// The gradient of the merged tensor, if it was merged, is that of its halves.
+void split_gradient(
+    variable_list& grads, const torch::optional<int64_t>& merge_dim) {
+  if (merge_dim) {
+    grads =
+        grads[0].defined() ? halves(grads[0], *merge_dim) : variable_list(2);
+  }
+}
+
 struct End : torch::autograd::Function<End> {
   static variable_list forward(
       AutogradContext* ctx,
@@ -442,13 +470,16 @@ struct End : torch::autograd::Function<End> {
   static variable_list backward(AutogradContext* ctx, variable_list& grads) {
     const auto state = c10::static_intrusive_pointer_cast<EndState>(
         ctx->saved_data["state"].toCapsule());
-    auto y = ctx->get_saved_variables();
-    if (state->merge_dim) {
-      y = halves(y[0].detach(), *state->merge_dim);
-      grads = grads[0].defined() ? halves(grads[0], *state->merge_dim)
-                                 : variable_list(2);
+    const auto y = ctx->get_saved_variables();
+    auto& call = *state->call;
+    {
+      at::NoGradGuard no_grad;
+      call.relay.put(
+          state->steps - 1,
+          state->merge_dim ? streams_of(y[0], *state->merge_dim, call)
+                           : StreamPair{y[0].detach(), y[1].detach()});
     }
-    state->call->relay.put(state->steps - 1, {y[0].detach(), y[1].detach()});
+    split_gradient(grads, state->merge_dim);
     return {std::move(grads[0]), std::move(grads[1]), Tensor()};
   }
 };

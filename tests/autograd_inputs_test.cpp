@@ -105,6 +105,40 @@ TEST_F(AutogradInputsTest, BranchThatViewsAPermutedInput) {
   EXPECT_NO_THROW((y1 * y2).sum().backward());
 }
 
+// Dropout draws in the order of memory, and a half of the merged output has
+// another order than the stream that went into it.
+TEST_F(AutogradInputsTest, MergedOutputOfATransposedInputReplaysItsMasks) {
+  const Blocks blocks = {
+      {linear(5), torch::nn::Dropout(0.5)}, {linear(5), torch::nn::Dropout()}};
+  const Tensor leaf = torch::randn({4, 5, 6}, at::kDouble).requires_grad_();
+  const auto gradient = [&](const std::function<Tensor(const Tensor&)>& run) {
+    torch::manual_seed(0);
+    const Tensor loss = weighted_sum({run(leaf.transpose(1, 2))});
+    return torch::autograd::grad({loss}, {leaf})[0];
+  };
+  const auto residual = [&](const Tensor& x) {
+    return reversible_residual(blocks, x, {}, ReversibleOptions().split(1));
+  };
+  const auto oracle = [&](const Tensor& x) {
+    const auto halves = x.chunk(2, 1);
+    const auto [y1, y2] =
+        additive_coupling_sequence(blocks, halves[0], halves[1]);
+    return torch::cat({y1, y2}, 1);
+  };
+  EXPECT_TRUE(
+      AllClose(gradient(residual), gradient(oracle), kFloat64Tolerance));
+}
+
+TEST_F(AutogradInputsTest, LastBranchMayViewItsInput) {
+  const Branch flat =
+      Branch::function([](const Tensor& x, at::TensorList, at::TensorList) {
+        return x.view({-1}).tanh().view({3, kWidth});
+      });
+  const Tensor x = torch::randn({3, 2 * kWidth}, at::kDouble).requires_grad_();
+  const Tensor y = reversible_residual({{linear(kWidth), flat}}, x);
+  EXPECT_NO_THROW(weighted_sum({y}).backward());
+}
+
 TEST_F(AutogradInputsTest, Empty) {
   expect_matches_plain(
       mlp_blocks(2, kWidth), {0, kWidth}, [](const Tensor& a, const Tensor& b) {
