@@ -1,6 +1,9 @@
 #include "check.h"
 
 #include <c10/core/ScalarType.h>
+#include <fmt/format.h>
+
+#include <string>
 
 #include "compat.h"
 
@@ -206,36 +209,37 @@ void check_residual(
       "). Pad it, or use duplicate() streams.");
 }
 
-void check_input_unchanged(
-    const char* entry, const std::string& where, bool unchanged) {
+std::ostream& operator<<(std::ostream& stream, const Place& place) {
+  const auto branch = place.step % 2 == 0 ? 'F' : 'G';
+  return stream << fmt::format("{} of block {}", branch, place.step / 2);
+}
+
+void check_input_unchanged(const Place& place, bool unchanged) {
   TORCH_CHECK_VALUE(
       unchanged,
       "torchrev::",
-      entry,
+      place.entry,
       ": expected ",
-      where,
+      place,
       " not to write to its input, but got one that was modified in place. "
       "clone() it in the branch.");
 }
 
 void check_branch_output(
-    const char* entry,
-    const std::string& where,
-    const Tensor& x,
-    const Tensor& out) {
+    const Place& place, const Tensor& x, const Tensor& out) {
   TORCH_CHECK_VALUE(
       out.defined(),
       "torchrev::",
-      entry,
+      place.entry,
       ": expected ",
-      where,
+      place,
       " to return a tensor, but got an undefined one.");
   TORCH_CHECK_VALUE(
       out.sizes() == x.sizes(),
       "torchrev::",
-      entry,
+      place.entry,
       ": expected ",
-      where,
+      place,
       " to keep the shape ",
       x.sizes(),
       " of its input, but got ",
@@ -244,9 +248,9 @@ void check_branch_output(
   TORCH_CHECK_TYPE(
       out.device() == x.device(),
       "torchrev::",
-      entry,
+      place.entry,
       ": expected ",
-      where,
+      place,
       " to keep the device ",
       x.device(),
       " of its input, but got ",
@@ -261,9 +265,9 @@ void check_branch_output(
   TORCH_CHECK_TYPE(
       kept,
       "torchrev::",
-      entry,
+      place.entry,
       ": expected ",
-      where,
+      place,
       " to keep the dtype ",
       x.scalar_type(),
       " of its input, but got ",

@@ -3,7 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <torchrev/options.h>
 
-#include <string>
+#include <ostream>
 
 // Argument checks, made once at the public entries. Messages read
 // `torchrev::<entry>: expected <condition>, but got <value>. <way out>`.
@@ -33,15 +33,18 @@ void check_residual(
     const Tensor& x,
     const Streams& streams);
 
-void check_input_unchanged(
-    const char* entry, const std::string& where, bool unchanged);
+// The step of a call that a message is about; prints as "F of block 3".
+struct Place {
+  const char* entry;
+  int64_t step;
+};
+std::ostream& operator<<(std::ostream& stream, const Place& place);
 
-// What a branch returned for the stream `x`; `where` is "F of block 3".
+void check_input_unchanged(const Place& place, bool unchanged);
+
+// What a branch returned for the stream `x`.
 void check_branch_output(
-    const char* entry,
-    const std::string& where,
-    const Tensor& x,
-    const Tensor& out);
+    const Place& place, const Tensor& x, const Tensor& out);
 
 }  // namespace detail
 }  // namespace torchrev

@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include <algorithm>
+#include <string>
 #include <unordered_set>
 
 namespace torchrev {
@@ -32,13 +33,13 @@ class Sink final : public Node {
 };
 
 [[noreturn]] void throw_undeclared(
-    const char* entry, const std::string& where, const std::string& what) {
+    const Place& place, const std::string& what) {
   TORCH_CHECK_VALUE(
       false,
       "torchrev::",
-      entry,
+      place.entry,
       ": expected every tensor that requires grad inside ",
-      where,
+      place,
       " to be declared, but got ",
       what,
       ". Register it with the module, or hand it to Branch::function(fn, "
@@ -97,26 +98,24 @@ const compat::NodePtr& LocalGraph::sink_of(std::size_t end) {
   return sink;
 }
 
-int64_t LocalGraph::end_of(
-    const char* entry, const std::string& where, Node* node) const {
+int64_t LocalGraph::end_of(const Place& place, Node* node) const {
   const auto* accumulate = dynamic_cast<AccumulateGrad*>(node);
   if (!accumulate) {
     const bool inner =
         node->thread_id() == thread_ && node->sequence_nr() >= sequence_;
     if (!inner) {
-      throw_undeclared(entry, where, "a captured result of " + node->name());
+      throw_undeclared(place, "a captured result of " + node->name());
     }
     return -1;
   }
   const auto found = by_leaf_.find(accumulate->variable.unsafeGetTensorImpl());
   if (found == by_leaf_.end()) {
-    throw_undeclared(entry, where, describe(accumulate->variable));
+    throw_undeclared(place, describe(accumulate->variable));
   }
   return static_cast<int64_t>(found->second);
 }
 
-void LocalGraph::check(
-    const char* entry, const std::string& where, const Tensor& out) {
+void LocalGraph::check(const Place& place, const Tensor& out) {
   if (!out.defined() || !out.requires_grad()) {
     return;
   }
@@ -124,7 +123,7 @@ void LocalGraph::check(
   if (is_sink(root_.function.get())) {
     return;
   }
-  const auto root_end = end_of(entry, where, root_.function.get());
+  const auto root_end = end_of(place, root_.function.get());
   if (root_end >= 0) {
     links_.push_back({nullptr, 0, static_cast<std::size_t>(root_end)});
     return;
@@ -139,7 +138,7 @@ void LocalGraph::check(
       if (!next || is_sink(next)) {
         continue;
       }
-      const auto end = end_of(entry, where, next);
+      const auto end = end_of(place, next);
       if (end >= 0) {
         links_.push_back({node, i, static_cast<std::size_t>(end)});
       } else if (seen.insert(next).second) {

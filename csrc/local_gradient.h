@@ -3,10 +3,10 @@
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/edge.h>
 
-#include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "check.h"
 #include "compat.h"
 
 namespace torchrev {
@@ -44,9 +44,9 @@ class LocalGraph {
   // A leaf that the branch uses directly.
   void declare(const Tensor& leaf, bool wanted);
 
-  // Throws c10::ValueError, naming `entry` and `where`, if the graph of `out`
+  // Throws c10::ValueError, naming `place`, if the graph of `out`
   // ends in a tensor that was neither entered nor declared.
-  void check(const char* entry, const std::string& where, const Tensor& out);
+  void check(const Place& place, const Tensor& out);
 
   // The gradients of what was entered and declared, in that order, for the
   // gradient `grad` of the tensor that was checked; undefined where none flows
@@ -69,10 +69,7 @@ class LocalGraph {
   bool is_sink(const torch::autograd::Node* node) const;
   const compat::NodePtr& sink_of(std::size_t end);
   // The declared end that `node` accumulates into, or -1 for an inner node.
-  int64_t end_of(
-      const char* entry,
-      const std::string& where,
-      torch::autograd::Node* node) const;
+  int64_t end_of(const Place& place, torch::autograd::Node* node) const;
 
   bool differentiable_;
   uint64_t thread_;

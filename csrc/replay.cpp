@@ -202,8 +202,7 @@ Replay::Replay(
 }
 
 Tensor Replay::record(
-    const char* entry,
-    const std::string& where,
+    const Place& place,
     const Tensor& x,
     at::TensorList context,
     at::TensorList parameters) {
@@ -223,9 +222,9 @@ Tensor Replay::record(
     TORCH_CHECK_VALUE(
         at::equal(constant.buffer, constant.value),
         "torchrev::",
-        entry,
+        place.entry,
         ": expected the buffers of more than 1 MiB of ",
-        where,
+        place,
         " to be constant, but got one of shape ",
         constant.buffer.sizes(),
         " that its forward changed. Declare it with "

@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "check.h"
+
 // Runs a branch again exactly as it ran: random numbers, autocast, buffers,
 // train / eval mode.
 
@@ -67,8 +69,7 @@ class Replay {
 
   // Runs the branch for the first time.
   Tensor record(
-      const char* entry,
-      const std::string& where,
+      const Place& place,
       const Tensor& x,
       at::TensorList context,
       at::TensorList parameters);

@@ -68,7 +68,7 @@ Tensor rebuild_addend(
     at::TensorList context,
     at::IntArrayRef strides) {
   auto value = detail::checked_branch(
-      entry, step, other, [&] { return branch(other, context); });
+      {entry, step}, other, [&] { return branch(other, context); });
   return detail::difference(std::move(out), std::move(value), strides);
 }
 
