@@ -10,10 +10,10 @@ namespace detail {
 
 namespace {
 
-std::vector<int64_t> dense_strides(const Tensor& x) {
-  return x.is_non_overlapping_and_dense()
-             ? x.strides().vec()
-             : at::infer_dense_strides(x.sizes(), x.strides());
+// The strides of a dense tensor that orders its dimensions as `x` does: what
+// x + f(x) has, too.
+std::vector<int64_t> layout_of(const Tensor& x) {
+  return at::infer_dense_strides(x.sizes(), x.strides());
 }
 
 // Whether `tensor` is the only handle of a storage of its own size, so that
@@ -36,9 +36,7 @@ Call::Call(
     const ReversibleOptions& options,
     const Tensor& x1,
     const Tensor& x2)
-    : entry(entry),
-      options(options),
-      strides({dense_strides(x1), dense_strides(x2)}) {}
+    : entry(entry), options(options), strides({layout_of(x1), layout_of(x2)}) {}
 
 uint32_t version_of(const Tensor& tensor) {
   return tensor.is_inference() ? 0 : tensor._version();
