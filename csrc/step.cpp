@@ -70,6 +70,12 @@ struct StepState : torch::CustomClassHolder {
       const Tensor& other,
       const variable_list& context,
       bool differentiate) const;
+  Tensor recompute(
+      LocalGraph& graph,
+      Rerun& rerun,
+      const Tensor& other,
+      const variable_list& context,
+      bool differentiate) const;
   StreamPair take_pair();
   void check_recomputed(const Tensor& value, const Tensor& other) const;
 
@@ -167,6 +173,24 @@ StepState::Inputs StepState::enter(
   return inputs;
 }
 
+// The branch's result without its graph, which `graph` holds on to.
+Tensor StepState::recompute(
+    LocalGraph& graph,
+    Rerun& rerun,
+    const Tensor& other,
+    const variable_list& context,
+    bool differentiate) const {
+  torch::AutoGradMode grad_mode(differentiate);
+  Tensor value;
+  {
+    const auto inputs = enter(graph, other, context, differentiate);
+    value = rerun(inputs.other, inputs.context, inputs.parameters);
+  }
+  check_recomputed(value, other);
+  graph.check(place(), value);
+  return value.detach();
+}
+
 // Derivation. out = addend + branch(other) gives
 //   grad_addend = grad
 //   grad_other  = (d branch / d other)^T grad, likewise for what is declared,
@@ -186,24 +210,12 @@ variable_list StepState::backward(const variable_list& context, Tensor grad) {
   if (differentiate || rebuild) {
     LocalGraph graph(/*differentiable=*/at::GradMode::is_enabled());
     Rerun rerun(*replay);
-    {
-      Tensor value;
-      {
-        torch::AutoGradMode grad_mode(differentiate);
-        const auto inputs = enter(graph, other, context, differentiate);
-        value = rerun(inputs.other, inputs.context, inputs.parameters);
-      }
-      check_recomputed(value, other);
-      graph.check(place(), value);
-      at::NoGradGuard no_grad;
-      auto detached = value.detach();
-      value.reset();
-      if (rebuild) {
-        addend =
-            difference(std::move(out), std::move(detached), strides_of_out());
-      }
-      out.reset();
+    auto value = recompute(graph, rerun, other, context, differentiate);
+    if (rebuild) {
+      addend = difference(std::move(out), std::move(value), strides_of_out());
     }
+    out.reset();
+    value.reset();
     gradients = graph.backward(grad);
   }
   if (rebuild) {

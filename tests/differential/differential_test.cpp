@@ -164,7 +164,7 @@ TEST(DifferentialTest, ProgramsOfOneRunHaveBranchesOfEveryKind) {
       kinds.insert(branch.kind);
     }
   }
-  EXPECT_EQ(kinds.size(), kKindCount);
+  EXPECT_EQ(static_cast<int>(kinds.size()), kKindCount);
 }
 
 TEST(DifferentialTest, DrawingAProgramLeavesTheGeneratorAlone) {
