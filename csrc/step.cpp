@@ -224,6 +224,9 @@ variable_list StepState::backward(const variable_list& context, Tensor grad) {
         is_f() ? StreamPair{std::move(addend), std::move(other)}
                : StreamPair{std::move(other), std::move(addend)});
   }
+  if (!compat::current_pass_keeps_graph()) {
+    replay.reset();
+  }
   gradients.insert(gradients.begin(), std::move(grad));
   return gradients;
 }
@@ -241,10 +244,10 @@ StreamPair StepState::take_pair() {
       place(),
       " to be known in backward, but got a pass that starts there after the "
       "graph was freed. Call backward with retain_graph or create_graph.");
-  if (at::GradMode::is_enabled()) {
-    kept = pair;
-  } else if (!compat::current_pass_keeps_graph()) {
+  if (!compat::current_pass_keeps_graph()) {
     kept = {};
+  } else if (at::GradMode::is_enabled()) {
+    kept = pair;
   }
   return pair;
 }

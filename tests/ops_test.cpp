@@ -1,7 +1,5 @@
+#include "ops_resolver.h"
 #include "support.h"
-
-#include <torch/csrc/jit/frontend/sugared_value.h>
-#include <torch/script.h>
 
 #include <sstream>
 #include <string>
@@ -11,20 +9,6 @@ namespace test {
 namespace {
 
 constexpr int64_t kWidth = 4;
-
-// What `torch.ops.torchrev` is in Python: LibTorch's C++ resolver knows `torch`
-// alone.
-struct OpsResolver : torch::jit::NativeResolver {
-  std::shared_ptr<torch::jit::SugaredValue> resolveValue(
-      const std::string& name,
-      torch::jit::GraphFunction& method,
-      const torch::jit::SourceRange& location) override {
-    if (name == "torchrev") {
-      return std::make_shared<torch::jit::BuiltinModule>("torchrev");
-    }
-    return NativeResolver::resolveValue(name, method, location);
-  }
-};
 
 void define(torch::jit::Module& module, const std::string& body) {
   module.define(
