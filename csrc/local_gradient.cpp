@@ -66,7 +66,7 @@ compat::NodePtr LocalGraph::make_sink(
 }
 
 Tensor LocalGraph::enter(const Tensor& value, const Edge& outer, bool wanted) {
-  ends_.push_back({Tensor(), nullptr, wanted && outer.is_valid()});
+  ends_.push_back({Tensor(), Edge(), nullptr, wanted && outer.is_valid()});
   if (!value.defined()) {
     return value;
   }
@@ -78,9 +78,11 @@ Tensor LocalGraph::enter(const Tensor& value, const Edge& outer, bool wanted) {
   return alias;
 }
 
-void LocalGraph::declare(const Tensor& leaf, bool wanted) {
-  by_leaf_.emplace(leaf.unsafeGetTensorImpl(), ends_.size());
-  ends_.push_back({leaf, nullptr, wanted});
+void LocalGraph::declare(const Tensor& tensor, bool wanted) {
+  const auto outer = torch::autograd::impl::gradient_edge(tensor);
+  by_edge_.emplace(
+      std::make_pair(outer.function.get(), outer.input_nr), ends_.size());
+  ends_.push_back({tensor, outer, nullptr, wanted});
 }
 
 bool LocalGraph::is_sink(const Node* node) const {
@@ -90,29 +92,26 @@ bool LocalGraph::is_sink(const Node* node) const {
 }
 
 const compat::NodePtr& LocalGraph::sink_of(std::size_t end) {
-  auto& sink = ends_[end].sink;
-  if (!sink) {
-    const auto& leaf = ends_[end].leaf;
-    sink = make_sink(leaf, torch::autograd::impl::gradient_edge(leaf));
+  auto& declared = ends_[end];
+  if (!declared.sink) {
+    declared.sink = make_sink(declared.declared, declared.outer);
   }
-  return sink;
+  return declared.sink;
 }
 
-int64_t LocalGraph::end_of(const Place& place, Node* node) const {
-  const auto* accumulate = dynamic_cast<AccumulateGrad*>(node);
-  if (!accumulate) {
-    const bool inner =
-        node->thread_id() == thread_ && node->sequence_nr() >= sequence_;
-    if (!inner) {
-      throw_undeclared(place, "a captured result of " + node->name());
-    }
-    return -1;
+int64_t LocalGraph::end_of(const Place& place, const Edge& edge) const {
+  Node* node = edge.function.get();
+  const auto found = by_edge_.find({node, edge.input_nr});
+  if (found != by_edge_.end()) {
+    return static_cast<int64_t>(found->second);
   }
-  const auto found = by_leaf_.find(accumulate->variable.unsafeGetTensorImpl());
-  if (found == by_leaf_.end()) {
+  if (const auto* accumulate = dynamic_cast<AccumulateGrad*>(node)) {
     throw_undeclared(place, describe(accumulate->variable));
   }
-  return static_cast<int64_t>(found->second);
+  if (node->thread_id() != thread_ || node->sequence_nr() < sequence_) {
+    throw_undeclared(place, "a captured result of " + node->name());
+  }
+  return -1;
 }
 
 void LocalGraph::check(const Place& place, const Tensor& out) {
@@ -123,7 +122,7 @@ void LocalGraph::check(const Place& place, const Tensor& out) {
   if (is_sink(root_.function.get())) {
     return;
   }
-  const auto root_end = end_of(place, root_.function.get());
+  const auto root_end = end_of(place, root_);
   if (root_end >= 0) {
     links_.push_back({nullptr, 0, static_cast<std::size_t>(root_end)});
     return;
@@ -134,15 +133,15 @@ void LocalGraph::check(const Place& place, const Tensor& out) {
     Node* node = pending.back();
     pending.pop_back();
     for (std::size_t i = 0; i < node->num_outputs(); ++i) {
-      Node* next = node->next_edge(i).function.get();
-      if (!next || is_sink(next)) {
+      const auto& next = node->next_edge(i);
+      if (!next.is_valid() || is_sink(next.function.get())) {
         continue;
       }
       const auto end = end_of(place, next);
       if (end >= 0) {
         links_.push_back({node, i, static_cast<std::size_t>(end)});
-      } else if (seen.insert(next).second) {
-        pending.push_back(next);
+      } else if (seen.insert(next.function.get()).second) {
+        pending.push_back(next.function.get());
       }
     }
   }

@@ -3,7 +3,8 @@
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/edge.h>
 
-#include <unordered_map>
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "check.h"
@@ -23,9 +24,10 @@ using torch::autograd::variable_list;
 // NOTE [Sinks]
 // Every way out of the local graph ends in a private node, a sink, at which the
 // engine captures the gradient. An input (`enter`) gets a sink as its grad_fn.
-// A leaf that the branch uses by itself, as a module does with its parameters
-// (`declare`), has an AccumulateGrad node, and every edge into it is redirected
-// to a sink once the whole graph has been seen to end in declared tensors only.
+// A tensor that the branch uses by itself, as a module does with its parameters
+// (`declare`), has a node of its own already, AccumulateGrad if it is a leaf,
+// and every edge into it is redirected to a sink once the whole graph has been
+// seen to end in declared tensors only.
 // For double backward a sink passes its gradient on along the edge that it
 // stands for: second derivatives then reach the real inputs.
 //
@@ -41,8 +43,8 @@ class LocalGraph {
   // A gradient that is not `wanted` is not computed.
   Tensor enter(const Tensor& value, const Edge& outer, bool wanted);
 
-  // A leaf that the branch uses directly.
-  void declare(const Tensor& leaf, bool wanted);
+  // A tensor that requires grad and that the branch uses directly.
+  void declare(const Tensor& tensor, bool wanted);
 
   // Throws c10::ValueError, naming `place`, if the graph of `out`
   // ends in a tensor that was neither entered nor declared.
@@ -55,7 +57,9 @@ class LocalGraph {
 
  private:
   struct End {
-    Tensor leaf;
+    Tensor declared;
+    // Of `declared`: along which it passes its gradient on.
+    Edge outer;
     compat::NodePtr sink;
     bool wanted;
   };
@@ -68,14 +72,15 @@ class LocalGraph {
   compat::NodePtr make_sink(const Tensor& value, const Edge& outer) const;
   bool is_sink(const torch::autograd::Node* node) const;
   const compat::NodePtr& sink_of(std::size_t end);
-  // The declared end that `node` accumulates into, or -1 for an inner node.
-  int64_t end_of(const Place& place, torch::autograd::Node* node) const;
+  // The declared end that `edge` leads to, or -1 for an inner one.
+  int64_t end_of(const Place& place, const Edge& edge) const;
 
   bool differentiable_;
   uint64_t thread_;
   uint64_t sequence_;
   std::vector<End> ends_;
-  std::unordered_map<const void*, std::size_t> by_leaf_;
+  std::map<std::pair<const torch::autograd::Node*, uint32_t>, std::size_t>
+      by_edge_;
   std::vector<Link> links_;
   Edge root_;
 };

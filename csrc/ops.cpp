@@ -1,130 +1,148 @@
 #include <torchrev/ops.h>
 
-#include <torch/csrc/jit/frontend/function_schema_parser.h>
-#include <torch/library.h>
 #include <torchrev/reversible.h>
 
 #include <string>
 #include <vector>
 
-// NOTE [Operators]
-// Schemas take modules as `Any`, which only boxed kernels may. They are
-// registered as CONSERVATIVE: an operator that counts as pure would be dropped
-// when its result is unused, and merged with an equal call, which is wrong with
-// dropout or batch norm inside.
-
 namespace torchrev {
+namespace ops {
 
 namespace {
 
-using torch::jit::Stack;
-
-constexpr auto kOptions =
-    "bool preserve_rng_state=True, int save_every=0, int store_last=0, "
-    "int chunks_f=1, int chunks_g=1, int chunk_dim=1, "
-    "ScalarType? stream_dtype=None, int? fraction_bits=None, "
-    "float? drift_tolerance=None, str coupling=\"additive\", "
-    "float momentum=0.9";
-constexpr std::size_t kOptionCount = 11;
-
-// Reads the arguments of a call from left to right.
-class Arguments {
- public:
-  Arguments(Stack& stack, std::size_t count)
-      : values_(stack.end() - static_cast<std::ptrdiff_t>(count), stack.end()) {
-    stack.resize(stack.size() - count);
-  }
-
-  c10::IValue next() {
-    return std::move(values_[position_++]);
-  }
-  Tensor tensor() {
-    return next().toTensor();
-  }
-
-  ReversibleOptions options() {
-    ReversibleOptions options;
-    options.preserve_rng_state(next().toBool());
-    options.save_every(next().toInt());
-    options.store_last(next().toInt());
-    options.chunks_f(next().toInt());
-    options.chunks_g(next().toInt());
-    options.chunk_dim(next().toInt());
-    options.stream_dtype(next().toOptional<at::ScalarType>());
-    options.fraction_bits(next().toOptional<int64_t>());
-    options.drift_tolerance(next().toOptional<double>());
-    options.coupling(next().toStringRef());
-    options.momentum(next().toDouble());
-    return options;
-  }
-
- private:
-  std::vector<c10::IValue> values_;
-  std::size_t position_ = 0;
-};
+using torch::jit::Module;
 
 constexpr auto kFreezing =
     " Freezing removes what is used through operators only: keep it with "
     "torch.jit.freeze(..., preserved_attrs=[...]).";
 
-torch::jit::Module to_module(
-    const char* entry, const std::string& item, const c10::IValue& value) {
-  TORCH_CHECK_TYPE(
-      value.isModule(),
+// The argument of an operator that a message is about: `blocks[1].f`.
+struct Item {
+  const char* entry;
+  std::string name;
+};
+
+std::string name_of(const Module& module) {
+  return module.type()->repr_str();
+}
+
+bool is_tensor(const c10::TypePtr& type) {
+  return type->isSubtypeOf(*c10::TensorType::get()) ||
+         type->kind() == c10::TypeKind::AnyType;
+}
+
+// Checks that `forward` is called as forward(x, context...) -> Tensor; what a
+// branch takes besides the context has to have defaults.
+void check_signature(
+    const Item& item, const c10::FunctionSchema& schema, std::size_t context) {
+  const auto& arguments = schema.arguments();
+  constexpr std::size_t kSelfAndX = 2;
+  const bool takes_x =
+      arguments.size() >= kSelfAndX && is_tensor(arguments[1].type());
+  TORCH_CHECK_VALUE(
+      takes_x,
       "torchrev::",
-      entry,
-      ": expected ",
-      item,
-      " to be a TorchScript module, but got ",
-      value.tagKind(),
-      ". Script it with torch.jit.script first.");
-  return value.toModule();
+      item.entry,
+      ": expected `forward` of ",
+      item.name,
+      " to take a tensor, but got ",
+      schema,
+      ".");
+  const bool enough = arguments.size() <= kSelfAndX + context ||
+                      arguments[kSelfAndX + context].default_value();
+  TORCH_CHECK_VALUE(
+      enough,
+      "torchrev::",
+      item.entry,
+      ": expected `forward` of ",
+      item.name,
+      " to take x and at most ",
+      context,
+      " context tensors, which this call has, but got ",
+      schema,
+      ". Hand the operator the context as its last positional argument.");
+  const auto& returns = schema.returns();
+  TORCH_CHECK_VALUE(
+      returns.size() == 1 && is_tensor(returns[0].type()),
+      "torchrev::",
+      item.entry,
+      ": expected `forward` of ",
+      item.name,
+      " to return one tensor, but got ",
+      schema,
+      ".");
 }
 
 Branch to_branch(
-    const char* entry, const std::string& item, const c10::IValue& value) {
-  auto module = to_module(entry, item, value);
+    const Item& item, const Module& module, at::TensorList context) {
+  const auto forward = module.find_method("forward");
   TORCH_CHECK_VALUE(
-      module.find_method("forward"),
+      forward,
       "torchrev::",
-      entry,
+      item.entry,
       ": expected ",
-      item,
+      item.name,
       " to have a method `forward`, but got `",
-      module.type()->repr_str(),
+      name_of(module),
       "` without one.",
       kFreezing);
+  check_signature(item, forward->function().getSchema(), context.size());
   return module;
 }
 
-Branch to_branch_of(
-    const char* entry,
-    const std::string& item,
-    const torch::jit::Module& block,
-    const std::string& name) {
+Branch branch_of(
+    const Item& block,
+    const Module& module,
+    const std::string& name,
+    at::TensorList context) {
+  const bool found = module.hasattr(name) && module.attr(name).isModule();
   TORCH_CHECK_VALUE(
-      block.hasattr(name),
+      found,
       "torchrev::",
-      entry,
-      ": expected ",
-      item,
-      " to have a submodule `",
+      block.entry,
+      ": expected `",
+      block.name,
+      "` to have a submodule `",
       name,
       "`, but got `",
-      block.type()->repr_str(),
+      name_of(module),
       "` without one.",
       kFreezing);
-  return to_branch(entry, item + "." + name, block.attr(name));
+  return to_branch(
+      {block.entry, "`" + block.name + "." + name + "`"},
+      module.attr(name).toModule(),
+      context);
 }
 
-std::vector<BranchPair> to_blocks(const char* entry, const c10::IValue& value) {
-  const auto list = to_module(entry, "`blocks`", value);
+BranchPair to_block(
+    const char* entry,
+    const Module& f,
+    const Module& g,
+    at::TensorList context) {
+  return {
+      to_branch({entry, "`f`"}, f, context),
+      to_branch({entry, "`g`"}, g, context)};
+}
+
+std::vector<BranchPair> to_blocks(
+    const char* entry, const Module& list, at::TensorList context) {
   std::vector<BranchPair> blocks;
   for (const auto& child : list.named_children()) {
-    const auto item = "`blocks[" + child.name + "]`";
+    const Item item{entry, "blocks[" + child.name + "]"};
+    // Freezing that kept some of the blocks leaves a gap here.
+    TORCH_CHECK_VALUE(
+        child.name == std::to_string(blocks.size()),
+        "torchrev::",
+        entry,
+        ": expected the blocks of `blocks` to be named 0, 1, 2, ..., but got ",
+        child.name,
+        " as number ",
+        blocks.size(),
+        ".",
+        kFreezing);
     blocks.push_back(
-        {to_branch_of(entry, item, child.value, "f"),
-         to_branch_of(entry, item, child.value, "g")});
+        {branch_of(item, child.value, "f", context),
+         branch_of(item, child.value, "g", context)});
   }
   TORCH_CHECK_VALUE(
       !blocks.empty(),
@@ -136,132 +154,67 @@ std::vector<BranchPair> to_blocks(const char* entry, const c10::IValue& value) {
   return blocks;
 }
 
-// `Any context`: a tensor, None, or a list or tuple of these.
-void append_context(
-    const char* entry, const c10::IValue& value, std::vector<Tensor>& context) {
-  if (value.isTensor()) {
-    context.push_back(value.toTensor());
-  } else if (value.isNone()) {
-    context.emplace_back();
-  } else if (value.isTensorList()) {
-    for (const Tensor& tensor : value.toTensorVector()) {
-      context.push_back(tensor);
-    }
-  } else {
-    const bool nested = value.isTuple() || value.isList();
-    TORCH_CHECK_TYPE(
-        nested,
-        "torchrev::",
-        entry,
-        ": expected `context` to be a tensor, None, or a "
-        "list or tuple of these, but got ",
-        value.tagKind(),
-        ".");
-    for (const auto& item : value.isTuple()
-                                ? value.toTupleRef().elements().vec()
-                                : value.toListRef().vec()) {
-      append_context(entry, item, context);
-    }
-  }
-}
-
-template <bool kContext>
-std::vector<Tensor> read_context(const char* entry, Arguments& arguments) {
-  std::vector<Tensor> context;
-  if constexpr (kContext) {
-    append_context(entry, arguments.next(), context);
-  }
-  return context;
-}
-
-using PairFunction = std::tuple<Tensor, Tensor> (*)(
-    at::ArrayRef<BranchPair>,
-    const Tensor&,
-    const Tensor&,
-    at::TensorList,
-    const ReversibleOptions&);
-
-template <bool kContext>
-void call_block(const char* entry, PairFunction function, Stack& stack) {
-  Arguments arguments(stack, 4 + kContext + kOptionCount);
-  const BranchPair block{
-      to_branch(entry, "`f`", arguments.next()),
-      to_branch(entry, "`g`", arguments.next())};
-  const auto s1 = arguments.tensor();
-  const auto s2 = arguments.tensor();
-  const auto context = read_context<kContext>(entry, arguments);
-  auto y = function(block, s1, s2, context, arguments.options());
-  torch::jit::push(stack, std::get<0>(y), std::get<1>(y));
-}
-
-template <bool kContext>
-void call_sequence(const char* entry, PairFunction function, Stack& stack) {
-  Arguments arguments(stack, 3 + kContext + kOptionCount);
-  const auto blocks = to_blocks(entry, arguments.next());
-  const auto s1 = arguments.tensor();
-  const auto s2 = arguments.tensor();
-  const auto context = read_context<kContext>(entry, arguments);
-  auto y = function(blocks, s1, s2, context, arguments.options());
-  torch::jit::push(stack, std::get<0>(y), std::get<1>(y));
-}
-
-template <bool kContext>
-void block(const c10::OperatorHandle&, Stack* stack) {
-  call_block<kContext>("reversible_block", &reversible_sequence, *stack);
-}
-
-template <bool kContext>
-void sequence(const c10::OperatorHandle&, Stack* stack) {
-  call_sequence<kContext>("reversible_sequence", &reversible_sequence, *stack);
-}
-
-void define(
-    torch::Library& library,
-    const std::string& signature,
-    const std::string& returns,
-    torch::CppFunction&& kernel) {
-  library.def(
-      torch::schema(
-          (signature + ", *, " + kOptions + ") -> " + returns).c_str(),
-          c10::AliasAnalysisKind::CONSERVATIVE),
-      std::move(kernel));
-}
-
 }  // namespace
 
-namespace detail {
-
-bool ops_registered() noexcept {
-  return true;
+std::tuple<Tensor, Tensor> reversible_block(
+    const Module& f,
+    const Module& g,
+    const Tensor& x1,
+    const Tensor& x2,
+    at::TensorList context,
+    const ReversibleOptions& options) {
+  const auto block = to_block("reversible_block", f, g, context);
+  return torchrev::reversible_block(block.f, block.g, x1, x2, context, options);
 }
 
-}  // namespace detail
-
-TORCH_LIBRARY(torchrev, library) {
-  using torch::CppFunction;
-  const std::string pair = "(Tensor, Tensor)";
-  define(
-      library,
-      "reversible_block(Any f, Any g, Tensor x1, Tensor x2",
-      pair,
-      CppFunction::makeFromBoxedFunction<&block<false>>());
-  define(
-      library,
-      "reversible_block.context(Any f, Any g, Tensor x1, Tensor x2, "
-      "Any context",
-      pair,
-      CppFunction::makeFromBoxedFunction<&block<true>>());
-  define(
-      library,
-      "reversible_sequence(Any blocks, Tensor x1, Tensor x2",
-      pair,
-      CppFunction::makeFromBoxedFunction<&sequence<false>>());
-  define(
-      library,
-      "reversible_sequence.context(Any blocks, Tensor x1, Tensor x2, "
-      "Any context",
-      pair,
-      CppFunction::makeFromBoxedFunction<&sequence<true>>());
+std::tuple<Tensor, Tensor> reversible_block_inverse(
+    const Module& f,
+    const Module& g,
+    const Tensor& y1,
+    const Tensor& y2,
+    at::TensorList context,
+    const ReversibleOptions& options) {
+  const auto block = to_block("reversible_block_inverse", f, g, context);
+  return torchrev::reversible_block_inverse(
+      block.f, block.g, y1, y2, context, options);
 }
 
+std::tuple<Tensor, Tensor> reversible_sequence(
+    const Module& blocks,
+    const Tensor& x1,
+    const Tensor& x2,
+    at::TensorList context,
+    const ReversibleOptions& options) {
+  return torchrev::reversible_sequence(
+      to_blocks("reversible_sequence", blocks, context),
+      x1,
+      x2,
+      context,
+      options);
+}
+
+std::tuple<Tensor, Tensor> reversible_sequence_inverse(
+    const Module& blocks,
+    const Tensor& y1,
+    const Tensor& y2,
+    at::TensorList context,
+    const ReversibleOptions& options) {
+  return torchrev::reversible_sequence_inverse(
+      to_blocks("reversible_sequence_inverse", blocks, context),
+      y1,
+      y2,
+      context,
+      options);
+}
+
+Tensor reversible_residual(
+    const Module& blocks,
+    const Tensor& x,
+    at::TensorList context,
+    const ReversibleOptions& options) {
+  return torchrev::reversible_residual(
+      to_blocks("reversible_residual", blocks, context), x, context, options);
+}
+
+}  // namespace ops
 }  // namespace torchrev

@@ -109,6 +109,8 @@ class ScriptCallable final : public Callable {
     for (auto i = kContextArgument; i < arguments.size(); ++i) {
       ++context_.most;
       context_.least += arguments[i].default_value() ? 0 : 1;
+      takes_none_.push_back(
+          arguments[i].type()->kind() == c10::TypeKind::OptionalType);
     }
   }
 
@@ -117,7 +119,11 @@ class ScriptCallable final : public Callable {
       at::TensorList context,
       at::TensorList /*parameters*/) override {
     std::vector<c10::IValue> inputs{x};
-    inputs.insert(inputs.end(), context.begin(), context.end());
+    for (std::size_t i = 0; i < context.size(); ++i) {
+      const bool none =
+          !context[i].defined() && i < takes_none_.size() && takes_none_[i];
+      inputs.push_back(none ? c10::IValue() : c10::IValue(context[i]));
+    }
     auto output = module_.forward(std::move(inputs));
     TORCH_CHECK_TYPE(
         output.isTensor(),
@@ -169,6 +175,9 @@ class ScriptCallable final : public Callable {
  private:
   ScriptModule module_;
   ContextSize context_;
+  // For each context argument, whether it is Optional: an undefined tensor is
+  // None there.
+  std::vector<bool> takes_none_;
   // Made when a parent module asks for it: operators never do.
   std::shared_ptr<torch::nn::Module> mirror_;
 };

@@ -5,6 +5,8 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace torchrev {
 namespace test {
@@ -22,6 +24,20 @@ struct OpsResolver : torch::jit::NativeResolver {
     return NativeResolver::resolveValue(name, method, location);
   }
 };
+
+/// {f, g} of each block, as Python's ModuleList of modules with `f` and `g`.
+inline torch::jit::Module module_list(
+    const std::vector<std::pair<torch::jit::Module, torch::jit::Module>>&
+        blocks) {
+  torch::jit::Module list("ModuleList");
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    torch::jit::Module block("Block");
+    block.register_module("f", blocks[i].first);
+    block.register_module("g", blocks[i].second);
+    list.register_module(std::to_string(i), block);
+  }
+  return list;
+}
 
 }  // namespace test
 }  // namespace torchrev

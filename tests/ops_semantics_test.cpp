@@ -1,3 +1,5 @@
+#include <thread>
+
 #include "ops_resolver.h"
 #include "support.h"
 
@@ -32,18 +34,14 @@ class OpsSemanticsTest : public testing::Test {
  protected:
   OpsSemanticsTest() {
     torch::manual_seed(1);
-    torch::jit::Module list("ModuleList");
-    for (const std::string name : {"0", "1"}) {
-      torch::jit::Module block("Block");
-      const auto f = demanding();
-      const auto g = demanding();
-      block.register_module("f", f);
-      block.register_module("g", g);
-      list.register_module(name, block);
+    std::vector<std::pair<torch::jit::Module, torch::jit::Module>> modules;
+    for (int i = 0; i < 2; ++i) {
+      modules.emplace_back(demanding(), demanding());
+      const auto& [f, g] = modules.back();
       blocks.push_back({f, g});
       twins.push_back({Branch(f).clone(), Branch(g).clone()});
     }
-    module.register_module("blocks", list);
+    module.register_module("blocks", module_list(modules));
     module.define(
         R"(
     def forward(self, x1, x2, scale):
@@ -142,6 +140,26 @@ TEST_F(OpsSemanticsTest, HookThatScalesScalesOnce) {
   for (std::size_t i = 3; i < actual.size(); ++i) {  // x1, x2, context
     EXPECT_TRUE(AllClose(actual[i], 2 * expected[i], kFloat64Tolerance));
   }
+}
+
+TEST_F(OpsSemanticsTest, HooksOfInputsOutputsAndContextFireOnce) {
+  int calls = 0;
+  const auto count = [&calls](const Tensor&) { ++calls; };
+  const auto [y1, y2] = operators()(inputs);
+  for (const Tensor& tensor :
+       {y1, y2, inputs.x1, inputs.x2, inputs.context[0]}) {
+    tensor.register_hook(count);
+  }
+  weighted_sum({y1, y2}).backward();
+  EXPECT_EQ(calls, 5);
+}
+
+TEST_F(OpsSemanticsTest, BackwardRunsInAnotherThreadThanForward) {
+  const auto expected = grad({loss_of(plain(twins))}, variables(twins));
+  const Tensor loss = loss_of(operators());
+  std::vector<Tensor> actual;
+  std::thread([&] { actual = grad({loss}, variables(blocks)); }).join();
+  EXPECT_TRUE(AllClose(actual, expected, kFloat64Tolerance));
 }
 
 TEST_F(OpsSemanticsTest, WeightChangedBeforeBackwardThrows) {

@@ -21,15 +21,12 @@ class OpsTest : public testing::Test {
  protected:
   OpsTest() {
     torch::manual_seed(1);
-    for (const std::string name : {"0", "1"}) {
-      const auto f = scripted(kWidth);
-      const auto g = scripted(kWidth);
-      torch::jit::Module block("Block");
-      block.register_module("f", f);
-      block.register_module("g", g);
-      list.register_module(name, block);
-      blocks.push_back({f, g});
+    std::vector<std::pair<torch::jit::Module, torch::jit::Module>> modules;
+    for (int i = 0; i < 2; ++i) {
+      modules.emplace_back(scripted(kWidth), scripted(kWidth));
+      blocks.push_back({modules.back().first, modules.back().second});
     }
+    list = module_list(modules);
   }
 
   // A module whose forward(x1, x2) calls `call`; knows `self.blocks`, and the

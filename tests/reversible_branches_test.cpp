@@ -223,6 +223,20 @@ TEST_F(ReversibleBranchesTest, BranchesRunInThePlainOrder) {
   EXPECT_EQ(order, "dcba");
 }
 
+// Copying a scripted module in grad mode gives one whose parameters are results
+// of clone().
+TEST_F(ReversibleBranchesTest, ParametersThatAreNoLeavesMatchPlain) {
+  const auto original = scripted(4);
+  const Blocks blocks = {{original.deepcopy(), original.deepcopy()}};
+  const Tensor weight = original.attr("weight").toTensor();
+  ASSERT_FALSE(blocks[0].f.parameters()[0].is_leaf());
+  const Inputs inputs = random_inputs({3, 4});
+  EXPECT_TRUE(Matches(
+      train(reversible(blocks), inputs, {weight}),
+      train(plain(blocks), inputs, {weight}),
+      kFloat64Tolerance));
+}
+
 }  // namespace
 }  // namespace test
 }  // namespace torchrev

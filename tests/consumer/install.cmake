@@ -5,6 +5,7 @@ file(REMOVE_RECURSE "${PREFIX}" "${first}")
 
 execute_process(
   COMMAND "${CMAKE_COMMAND}" --install "${BUILD_DIR}" --prefix "${first}"
+          --strip
   RESULT_VARIABLE result)
 if(NOT result EQUAL 0)
   message(FATAL_ERROR "Installing ${BUILD_DIR} failed.")
