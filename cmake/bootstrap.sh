@@ -3,8 +3,15 @@
 # runs the demo or the tests. What else is needed is found or installed; a
 # second run installs and builds nothing.
 #
-#   bash cmake/bootstrap.sh demo
-#   bash cmake/bootstrap.sh test
+#   bash cmake/bootstrap.sh demo [CMAKE-OPTION...]
+#   bash cmake/bootstrap.sh test [CMAKE-OPTION...]
+#
+# Options go to CMake's configure step. With the LibTorch 1.13.1 of Debian,
+# for instance (apt-get install libtorch-dev libopenblas0):
+#
+#   Torch_DIR=/usr/lib/x86_64-linux-gnu/cmake/Torch \
+#   TORCHREV_BUILD_DIR=build-1.13 \
+#   bash cmake/bootstrap.sh test -DTORCHREV_BUILD_EXAMPLES=OFF
 #
 # Variables that it reads:
 #   Torch_DIR, CMAKE_PREFIX_PATH   a LibTorch of yours. Without one: that of the
@@ -140,6 +147,7 @@ find_torch() {
   say "LibTorch: $torch_dir"
 }
 
+# configure [CMAKE-OPTION...]
 configure() {
   local cache=$build_dir/CMakeCache.txt options=(-DCMAKE_BUILD_TYPE=Release)
   local executable
@@ -152,7 +160,8 @@ configure() {
   if [[ ! -e $cache ]] && have ninja; then options+=(-G Ninja); fi
   say "configuring $build_dir"
   logged configure.log cmake -S "$source_dir" -B "$build_dir" "${options[@]}" \
-    "-DTorch_DIR:PATH=$torch_dir" "-DPython3_EXECUTABLE:FILEPATH=$executable" ||
+    "-DTorch_DIR:PATH=$torch_dir" "-DPython3_EXECUTABLE:FILEPATH=$executable" \
+    "$@" ||
     fail "CMake failed, see above. Where it asks for CUDA: this LibTorch" \
       "needs the CUDA toolkit; name a CPU build in CMAKE_PREFIX_PATH."
 }
@@ -176,17 +185,19 @@ build() {
 }
 
 main() {
-  if [[ $# -ne 1 || ! $1 =~ ^(demo|test)$ ]]; then
+  local what=${1:-}
+  if [[ ! $what =~ ^(demo|test)$ ]]; then
     sed -n '2,/^set/ s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
   fi
+  shift
   mkdir -p "$build_dir"
   build_dir=$(cd "$build_dir" && pwd)
   require_tools
   add_useful_packages
   find_torch
-  configure
-  if [[ $1 == demo ]]; then
+  configure "$@"
+  if [[ $what == demo ]]; then
     build train_reformer
     exec "$build_dir/examples/train_reformer" --demo
   fi

@@ -9,9 +9,34 @@ namespace detail {
 
 namespace {
 
-std::vector<std::shared_ptr<torch::nn::Module>> modules_of(
-    const torch::nn::Module& module) {
-  return const_cast<torch::nn::Module&>(module).modules();
+using ModulePtr = std::shared_ptr<torch::nn::Module>;
+
+// `module` and what is below it, parents first. Module::modules() and
+// parameters() put together the names of all, which takes longer than a small
+// branch runs.
+void append_modules(const ModulePtr& module, std::vector<ModulePtr>& modules) {
+  modules.push_back(module);
+  for (const auto& child : module->children()) {
+    append_modules(child, modules);
+  }
+}
+
+std::vector<ModulePtr> modules_of(const ModulePtr& module) {
+  std::vector<ModulePtr> modules;
+  append_modules(module, modules);
+  return modules;
+}
+
+// What `list(module)` gives for each module of the tree.
+template <typename List>
+std::vector<Tensor> tensors_of(const ModulePtr& root, const List& list) {
+  std::vector<Tensor> tensors;
+  for (const auto& module : modules_of(root)) {
+    for (auto& tensor : list(*module)) {
+      tensors.push_back(std::move(tensor));
+    }
+  }
+  return tensors;
 }
 
 class AnyModuleCallable final : public ModuleCallable {
@@ -118,16 +143,20 @@ ModuleCallable::ModuleCallable(std::shared_ptr<torch::nn::Module> module)
     : module_(std::move(module)) {}
 
 std::vector<Tensor> ModuleCallable::parameters() const {
-  return module_->parameters();
+  return tensors_of(module_, [](const torch::nn::Module& module) {
+    return module.parameters(/*recurse=*/false);
+  });
 }
 
 std::vector<Tensor> ModuleCallable::buffers() const {
-  return module_->buffers();
+  return tensors_of(module_, [](const torch::nn::Module& module) {
+    return module.buffers(/*recurse=*/false);
+  });
 }
 
 std::vector<c10::IValue> ModuleCallable::attributes() const {
   std::vector<c10::IValue> training;
-  for (const auto& module : modules_of(*module_)) {
+  for (const auto& module : modules_of(module_)) {
     training.emplace_back(module->is_training());
   }
   return training;
@@ -135,7 +164,7 @@ std::vector<c10::IValue> ModuleCallable::attributes() const {
 
 void ModuleCallable::set_attributes(const std::vector<c10::IValue>& values) {
   // Parents come first, so that a child's own flag has the last word.
-  const auto modules = modules_of(*module_);
+  const auto modules = modules_of(module_);
   TORCH_CHECK_VALUE(
       modules.size() == values.size(),
       "torchrev::Branch: expected module `",

@@ -61,5 +61,11 @@ Tensor difference(Tensor x, Tensor value, at::IntArrayRef strides) {
   return at::sub_out(out, x, value);
 }
 
+Tensor accumulate(Tensor sum, const Tensor& gradient) {
+  const bool dense =
+      sum.layout() == at::kStrided && gradient.layout() == at::kStrided;
+  return dense && is_owned(sum) ? sum.add_(gradient) : sum + gradient;
+}
+
 }  // namespace detail
 }  // namespace torchrev

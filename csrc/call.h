@@ -50,5 +50,8 @@ Tensor checked_branch(const Place& place, const Tensor& other, const Run& run) {
 Tensor sum(const Tensor& x, Tensor value, at::IntArrayRef strides);
 Tensor difference(Tensor x, Tensor value, at::IntArrayRef strides);
 
+// sum + gradient, in the storage of `sum` if nobody else holds it.
+Tensor accumulate(Tensor sum, const Tensor& gradient);
+
 }  // namespace detail
 }  // namespace torchrev

@@ -45,9 +45,36 @@ void check_floating_point(
       ". Convert it with to(torch::kFloat).");
 }
 
+void check_at_least(
+    const char* entry, const char* name, int64_t least, int64_t value) {
+  TORCH_CHECK_VALUE(
+      value >= least,
+      "torchrev::",
+      entry,
+      ": expected option `",
+      name,
+      "` to be at least ",
+      least,
+      ", but got ",
+      value,
+      ".");
+}
+
 }  // namespace
 
 void check_options(const char* entry, const ReversibleOptions& options) {
+  check_at_least(entry, "save_every", 0, options.save_every());
+  check_at_least(entry, "store_last", 0, options.store_last());
+  check_at_least(entry, "chunks_f", 1, options.chunks_f());
+  check_at_least(entry, "chunks_g", 1, options.chunks_g());
+  TORCH_CHECK_VALUE(
+      !options.memory_budget(),
+      "torchrev::",
+      entry,
+      ": expected option `memory_budget` to be none, but got ",
+      options.memory_budget().value_or(0),
+      ". A budget is planned by torchrev::nn::ReversibleSequential; functions "
+      "take `store_last`.");
   const auto require = [&](bool ok,
                            const char* name,
                            const char* only,
@@ -64,31 +91,6 @@ void check_options(const char* entry, const ReversibleOptions& options) {
         value,
         ". This version supports no other value.");
   };
-  require(
-      options.save_every() == 0,
-      "save_every",
-      "0",
-      std::to_string(options.save_every()));
-  require(
-      options.store_last() == 0,
-      "store_last",
-      "0",
-      std::to_string(options.store_last()));
-  require(
-      options.chunks_f() == 1,
-      "chunks_f",
-      "1",
-      std::to_string(options.chunks_f()));
-  require(
-      options.chunks_g() == 1,
-      "chunks_g",
-      "1",
-      std::to_string(options.chunks_g()));
-  require(
-      options.chunk_dim() == 1,
-      "chunk_dim",
-      "1",
-      std::to_string(options.chunk_dim()));
   require(
       !options.stream_dtype(),
       "stream_dtype",
@@ -209,6 +211,21 @@ void check_residual(
       "). Pad it, or use duplicate() streams.");
 }
 
+void check_chunks(
+    const char* entry, const ReversibleOptions& options, const Tensor& x) {
+  const auto dim = options.chunk_dim();
+  const bool chunked = options.chunks_f() > 1 || options.chunks_g() > 1;
+  TORCH_CHECK_INDEX(
+      !chunked || (dim >= -x.dim() && dim < x.dim()),
+      "torchrev::",
+      entry,
+      ": expected option `chunk_dim` to name a dimension of a stream, but got ",
+      dim,
+      " (shape ",
+      x.sizes(),
+      ").");
+}
+
 std::ostream& operator<<(std::ostream& stream, const Place& place) {
   const auto branch = place.step % 2 == 0 ? 'F' : 'G';
   return stream << fmt::format("{} of block {}", branch, place.step / 2);
@@ -258,7 +275,8 @@ void check_branch_output(
       ".");
   // Autocast branches return a lower precision, which the addition promotes.
   const bool kept = out.scalar_type() == x.scalar_type() ||
-                    (compat::is_autocast_enabled(x.device().type()) &&
+                    (compat::has_autocast(x.device().type()) &&
+                     compat::is_autocast_enabled(x.device().type()) &&
                      at::isFloatingType(out.scalar_type()) &&
                      c10::promoteTypes(out.scalar_type(), x.scalar_type()) ==
                          x.scalar_type());

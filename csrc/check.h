@@ -26,6 +26,10 @@ void check_streams(
     const char* name2,
     const Tensor& x2);
 
+// Chunks of the stream `x`.
+void check_chunks(
+    const char* entry, const ReversibleOptions& options, const Tensor& x);
+
 // One tensor that becomes two streams.
 void check_residual(
     const char* entry,

@@ -9,9 +9,8 @@
 #include <torch/csrc/autograd/grad_mode.h>
 #include <torch/version.h>
 
-#include <functional>
+#include <cstdint>
 #include <memory>
-#include <thread>
 #include <utility>
 
 #define TORCHREV_TORCH_AT_LEAST(major, minor) \
@@ -39,69 +38,89 @@ auto make_node(Args&&... args) {
 #endif
 }
 
-// A number that tells the running backward pass from others that are alive.
+// A number that tells the running backward pass from others that are alive:
+// before 2.0 passes have no number, but each holds its own table at one place.
 inline int64_t current_pass_id() {
 #if TORCHREV_TORCH_AT_LEAST(2, 0)
   return torch::autograd::get_current_graph_task_id();
 #else
-  return static_cast<int64_t>(
-      std::hash<std::thread::id>()(std::this_thread::get_id()));
+  return reinterpret_cast<int64_t>(
+      torch::autograd::get_current_graph_task_exec_info());
 #endif
 }
 
-// Whether the running backward pass retains the graph.
-inline bool current_pass_keeps_graph() {
-#if TORCHREV_TORCH_AT_LEAST(2, 0)
-  return torch::autograd::get_current_graph_task_keep_graph();
-#else
-  return true;
-#endif
-}
+#if TORCHREV_TORCH_AT_LEAST(2, 4)
 
-// Whether autocast knows the device type, besides the CPU and CUDA.
+using at::autocast::is_autocast_enabled;
+using at::autocast::set_autocast_dtype;
+using at::autocast::set_autocast_enabled;
+
+// Whether autocast knows the device type.
 inline bool has_autocast(c10::DeviceType type) {
-#if TORCHREV_TORCH_AT_LEAST(2, 4)
   return at::autocast::is_autocast_available(type);
-#else
-  return false;
-#endif
-}
-
-inline bool is_autocast_enabled(c10::DeviceType type) {
-#if TORCHREV_TORCH_AT_LEAST(2, 4)
-  return at::autocast::is_autocast_enabled(type);
-#else
-  return type == at::kCPU ? at::autocast::is_cpu_enabled()
-                          : at::autocast::is_enabled();
-#endif
-}
-
-inline void set_autocast_enabled(c10::DeviceType type, bool enabled) {
-#if TORCHREV_TORCH_AT_LEAST(2, 4)
-  at::autocast::set_autocast_enabled(type, enabled);
-#else
-  type == at::kCPU ? at::autocast::set_cpu_enabled(enabled)
-                   : at::autocast::set_enabled(enabled);
-#endif
 }
 
 inline at::ScalarType autocast_dtype(c10::DeviceType type) {
-#if TORCHREV_TORCH_AT_LEAST(2, 4)
   return at::autocast::get_autocast_dtype(type);
+}
+
 #else
-  return type == at::kCPU ? at::autocast::get_autocast_cpu_dtype()
-                          : at::autocast::get_autocast_gpu_dtype();
-#endif
+
+// Before 2.4 every device type has functions of its own.
+struct Autocast {
+  bool (*is_enabled)();
+  void (*set_enabled)(bool);
+  at::ScalarType (*dtype)();
+  void (*set_dtype)(at::ScalarType);
+};
+
+// The functions for a device type that has_autocast.
+inline Autocast autocast_of(c10::DeviceType type) {
+  namespace autocast = at::autocast;
+  switch (type) {
+    case c10::DeviceType::CPU:
+      return {
+          autocast::is_cpu_enabled,
+          autocast::set_cpu_enabled,
+          autocast::get_autocast_cpu_dtype,
+          autocast::set_autocast_cpu_dtype};
+    case c10::DeviceType::XPU:
+      return {
+          autocast::is_xpu_enabled,
+          autocast::set_xpu_enabled,
+          autocast::get_autocast_xpu_dtype,
+          autocast::set_autocast_xpu_dtype};
+    default:
+      return {
+          autocast::is_enabled,
+          autocast::set_enabled,
+          autocast::get_autocast_gpu_dtype,
+          autocast::set_autocast_gpu_dtype};
+  }
+}
+
+inline bool has_autocast(c10::DeviceType type) {
+  return type == c10::DeviceType::CPU || type == c10::DeviceType::CUDA ||
+         type == c10::DeviceType::XPU;
+}
+
+inline bool is_autocast_enabled(c10::DeviceType type) {
+  return autocast_of(type).is_enabled();
+}
+
+inline void set_autocast_enabled(c10::DeviceType type, bool enabled) {
+  autocast_of(type).set_enabled(enabled);
+}
+
+inline at::ScalarType autocast_dtype(c10::DeviceType type) {
+  return autocast_of(type).dtype();
 }
 
 inline void set_autocast_dtype(c10::DeviceType type, at::ScalarType dtype) {
-#if TORCHREV_TORCH_AT_LEAST(2, 4)
-  at::autocast::set_autocast_dtype(type, dtype);
-#else
-  type == at::kCPU ? at::autocast::set_autocast_cpu_dtype(dtype)
-                   : at::autocast::set_autocast_gpu_dtype(dtype);
-#endif
+  autocast_of(type).set_dtype(dtype);
 }
+
+#endif
 
 }  // namespace compat
 }  // namespace detail

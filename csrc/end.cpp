@@ -16,12 +16,13 @@ using torch::autograd::variable_list;
 struct EndState : torch::CustomClassHolder {
   EndState(
       std::shared_ptr<Call> call,
-      int64_t steps,
+      int64_t step,
       torch::optional<int64_t> merge_dim)
-      : call(std::move(call)), steps(steps), merge_dim(merge_dim) {}
+      : call(std::move(call)), step(step), merge_dim(merge_dim) {}
 
   std::shared_ptr<Call> call;
-  int64_t steps;
+  // The last step of the call.
+  int64_t step;
   torch::optional<int64_t> merge_dim;
 };
 
@@ -83,7 +84,7 @@ struct End : torch::autograd::Function<End> {
     {
       at::NoGradGuard no_grad;
       call.relay.put(
-          state->steps - 1,
+          state->step,
           state->merge_dim ? streams_of(y[0], *state->merge_dim, call)
                            : StreamPair{y[0].detach(), y[1].detach()});
     }
@@ -100,25 +101,25 @@ bool requires_grad(const StreamPair& y) {
 }  // namespace
 
 StreamPair apply_end(
-    const std::shared_ptr<Call>& call, int64_t steps, const StreamPair& y) {
+    const std::shared_ptr<Call>& call, int64_t step, const StreamPair& y) {
   if (!requires_grad(y)) {
     return y;
   }
   const auto out = End::apply(
-      y[0], y[1], c10::make_intrusive<EndState>(call, steps, torch::nullopt));
+      y[0], y[1], c10::make_intrusive<EndState>(call, step, torch::nullopt));
   return {out[0], out[1]};
 }
 
 Tensor apply_merging_end(
     const std::shared_ptr<Call>& call,
-    int64_t steps,
+    int64_t step,
     const StreamPair& y,
     int64_t dim) {
   if (!requires_grad(y)) {
     return at::cat({y[0], y[1]}, dim);
   }
   return End::apply(
-      y[0], y[1], c10::make_intrusive<EndState>(call, steps, dim))[0];
+      y[0], y[1], c10::make_intrusive<EndState>(call, step, dim))[0];
 }
 
 }  // namespace detail

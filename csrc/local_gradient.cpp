@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <string>
-#include <unordered_set>
 
 namespace torchrev {
 namespace detail {
@@ -115,20 +114,24 @@ int64_t LocalGraph::end_of(const Place& place, const Edge& edge) const {
 }
 
 void LocalGraph::check(const Place& place, const Tensor& out) {
-  if (!out.defined() || !out.requires_grad()) {
+  const bool has_graph = out.defined() && out.requires_grad();
+  roots_.push_back(
+      has_graph ? torch::autograd::impl::gradient_edge(out) : Edge());
+  const auto& root = roots_.back();
+  if (!has_graph || is_sink(root.function.get())) {
     return;
   }
-  root_ = torch::autograd::impl::gradient_edge(out);
-  if (is_sink(root_.function.get())) {
-    return;
+  const auto end = end_of(place, root);
+  if (end >= 0) {
+    links_.push_back(
+        {nullptr, roots_.size() - 1, static_cast<std::size_t>(end)});
+  } else if (seen_.insert(root.function.get()).second) {
+    walk(place, root.function.get());
   }
-  const auto root_end = end_of(place, root_);
-  if (root_end >= 0) {
-    links_.push_back({nullptr, 0, static_cast<std::size_t>(root_end)});
-    return;
-  }
-  std::vector<Node*> pending{root_.function.get()};
-  std::unordered_set<Node*> seen{pending.front()};
+}
+
+void LocalGraph::walk(const Place& place, Node* root) {
+  std::vector<Node*> pending{root};
   while (!pending.empty()) {
     Node* node = pending.back();
     pending.pop_back();
@@ -140,45 +143,68 @@ void LocalGraph::check(const Place& place, const Tensor& out) {
       const auto end = end_of(place, next);
       if (end >= 0) {
         links_.push_back({node, i, static_cast<std::size_t>(end)});
-      } else if (seen.insert(next.function.get()).second) {
+      } else if (seen_.insert(next.function.get()).second) {
         pending.push_back(next.function.get());
       }
     }
   }
 }
 
-variable_list LocalGraph::backward(const Tensor& grad) {
-  variable_list gradients(ends_.size());
-  if (!root_.is_valid() || !grad.defined()) {
-    return gradients;
-  }
+void LocalGraph::redirect() {
   for (const auto& link : links_) {
     const Edge edge(sink_of(link.end), 0);
-    (link.node ? link.node->next_edges()[link.edge] : root_) = edge;
+    (link.node ? link.node->next_edges()[link.edge] : roots_[link.edge]) = edge;
   }
+}
 
-  std::vector<std::size_t> captured;
-  torch::autograd::edge_list outputs;
-  for (std::size_t i = 0; i < ends_.size(); ++i) {
-    if (ends_[i].wanted && ends_[i].sink) {
-      captured.push_back(i);
-      outputs.emplace_back(ends_[i].sink, 0);
+// Runs every node if nothing is captured.
+variable_list LocalGraph::execute(
+    at::TensorList grads, const torch::autograd::edge_list& captured) {
+  torch::autograd::edge_list roots;
+  variable_list inputs;
+  for (std::size_t i = 0; i < roots_.size(); ++i) {
+    if (roots_[i].is_valid() && grads[i].defined()) {
+      roots.push_back(std::move(roots_[i]));
+      inputs.push_back(grads[i]);
     }
   }
-  if (outputs.empty()) {
-    return gradients;
+  roots_.clear();
+  if (roots.empty()) {
+    return variable_list(captured.size());
   }
-  auto results = torch::autograd::Engine::get_default_engine().execute(
-      {std::exchange(root_, Edge())},
-      {grad},
+  return torch::autograd::Engine::get_default_engine().execute(
+      roots,
+      inputs,
       /*keep_graph=*/differentiable_,
       /*create_graph=*/differentiable_,
-      /*accumulate_grad=*/false,
-      outputs);
-  for (std::size_t i = 0; i < captured.size(); ++i) {
-    gradients[captured[i]] = std::move(results[i]);
+      /*accumulate_grad=*/captured.empty(),
+      captured);
+}
+
+variable_list LocalGraph::backward(at::TensorList grads) {
+  variable_list gradients(ends_.size());
+  redirect();
+  std::vector<std::size_t> wanted;
+  torch::autograd::edge_list captured;
+  for (std::size_t i = 0; i < ends_.size(); ++i) {
+    if (ends_[i].wanted && ends_[i].sink) {
+      wanted.push_back(i);
+      captured.emplace_back(ends_[i].sink, 0);
+    }
+  }
+  if (captured.empty()) {
+    return gradients;
+  }
+  auto results = execute(grads, captured);
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    gradients[wanted[i]] = std::move(results[i]);
   }
   return gradients;
+}
+
+void LocalGraph::drop(at::TensorList grads) {
+  redirect();
+  execute(grads, {});
 }
 
 }  // namespace detail

@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/edge.h>
 
 #include <map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -32,7 +33,7 @@ using torch::autograd::variable_list;
 // stands for: second derivatives then reach the real inputs.
 //
 // Use: construct, enter and declare, run the branch with grad mode on, check,
-// backward.
+// backward (or drop).
 class LocalGraph {
  public:
   // `differentiable`: whether the gradients are to be differentiable.
@@ -50,10 +51,14 @@ class LocalGraph {
   // ends in a tensor that was neither entered nor declared.
   void check(const Place& place, const Tensor& out);
 
-  // The gradients of what was entered and declared, in that order, for the
-  // gradient `grad` of the tensor that was checked; undefined where none flows
-  // or none was wanted. Uses up the graph.
-  variable_list backward(const Tensor& grad);
+  // The gradients of what was entered and declared, in that order, for `grads`,
+  // those of the tensors that were checked; undefined where none flows or none
+  // was wanted. Uses up the graph.
+  variable_list backward(at::TensorList grads);
+
+  // As `backward`, but lets each gradient go as soon as its sink has it, as an
+  // accumulation into an existing `.grad` does.
+  void drop(at::TensorList grads);
 
  private:
   struct End {
@@ -63,6 +68,7 @@ class LocalGraph {
     compat::NodePtr sink;
     bool wanted;
   };
+  // An edge into a declared end: of `node`, or of the roots if that is null.
   struct Link {
     torch::autograd::Node* node;
     std::size_t edge;
@@ -74,6 +80,10 @@ class LocalGraph {
   const compat::NodePtr& sink_of(std::size_t end);
   // The declared end that `edge` leads to, or -1 for an inner one.
   int64_t end_of(const Place& place, const Edge& edge) const;
+  void walk(const Place& place, torch::autograd::Node* root);
+  void redirect();
+  variable_list execute(
+      at::TensorList grads, const torch::autograd::edge_list& captured);
 
   bool differentiable_;
   uint64_t thread_;
@@ -82,7 +92,9 @@ class LocalGraph {
   std::map<std::pair<const torch::autograd::Node*, uint32_t>, std::size_t>
       by_edge_;
   std::vector<Link> links_;
-  Edge root_;
+  std::unordered_set<torch::autograd::Node*> seen_;
+  // Of the tensors that were checked; invalid for one without a graph.
+  torch::autograd::edge_list roots_;
 };
 
 }  // namespace detail

@@ -8,6 +8,7 @@ namespace detail {
 void Relay::put(int64_t step, StreamPair pair) {
   const auto slot = slot_of_pass();
   slot->step = step;
+  slot->handovers = {Handover(pair[0]), Handover(pair[1])};
   slot->pair = std::move(pair);
 }
 
@@ -17,6 +18,9 @@ StreamPair Relay::take(int64_t step) {
   const auto slot = found == slots_.end() ? nullptr : found->second.lock();
   if (!slot || slot->step != step) {
     return {};
+  }
+  for (std::size_t i = 0; i < slot->pair.size(); ++i) {
+    slot->handovers[i].receive(slot->pair[i]);
   }
   return std::exchange(slot->pair, {});
 }

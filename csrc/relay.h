@@ -7,6 +7,8 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "handover.h"
+
 namespace torchrev {
 namespace detail {
 
@@ -21,7 +23,9 @@ using StreamPair = std::array<Tensor, 2>;
 // 1. A pass owns its slot, the relay only looks at it: whatever ends the pass,
 //    an exception in a stranger's node included, frees the pair.
 // 2. A slot is for one step: `take(step)` succeeds once, for that very step.
-// 3. Pairs carry no grad_fn: a relay is owned by the graph's nodes, so one that
+// 3. A step that runs on another stream of its device than the step that left
+//    the pair is ordered after it.
+// 4. Pairs carry no grad_fn: a relay is owned by the graph's nodes, so one that
 //    led back to them would be a cycle.
 class Relay {
  public:
@@ -36,6 +40,7 @@ class Relay {
   struct Slot {
     int64_t step;
     StreamPair pair;
+    std::array<Handover, 2> handovers;
   };
 
   // The slot of the running pass; made, and given to the pass, if missing.

@@ -50,7 +50,8 @@ std::vector<c10::Device> accelerators(const Branch& branch, const Tensor& x) {
   const auto add = [&devices](const Tensor& tensor) {
     const auto device = tensor.device();
     const bool has_generator = device.is_cuda() || device.is_mps() ||
-                               device.is_xpu() || device.is_privateuseone();
+                               device.is_xpu() ||
+                               device.type() == c10::DeviceType::PrivateUse1;
     if (has_generator &&
         std::find(devices.begin(), devices.end(), device) == devices.end()) {
       devices.push_back(device);
@@ -272,6 +273,15 @@ Tensor Rerun::operator()(
     replay_.rng_->restore();
   }
   return replay_.branch_.callable().forward(x, context, parameters);
+}
+
+Unobserved::Unobserved(const Branch& branch, const Tensor& x)
+    : replay_(branch, x, {}),
+      rng_(RngState::capture(replay_.devices_)),
+      rerun_(replay_) {}
+
+Unobserved::~Unobserved() {
+  rng_.restore();
 }
 
 }  // namespace detail

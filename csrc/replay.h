@@ -76,6 +76,7 @@ class Replay {
 
  private:
   friend class Rerun;
+  friend class Unobserved;
 
   Branch branch_;
   bool preserve_rng_;
@@ -107,6 +108,21 @@ class Rerun {
   std::vector<BufferCopy> buffers_;
   std::vector<c10::IValue> attributes_;
   bool attributes_changed_ = false;
+};
+
+// While it lives, runs of the branch leave no trace: buffers, attributes and
+// generators are afterwards as before.
+class Unobserved {
+ public:
+  Unobserved(const Branch& branch, const Tensor& x);
+  ~Unobserved();
+  Unobserved(const Unobserved&) = delete;
+  Unobserved& operator=(const Unobserved&) = delete;
+
+ private:
+  Replay replay_;
+  RngState rng_;
+  Rerun rerun_;
 };
 
 }  // namespace detail

@@ -18,7 +18,8 @@ namespace torchrev_examples {
 /// needs nothing but the pointer, and the pointer is its own DataPtr context.
 ///
 /// Thread-safety: all members may be called from any thread. `peak()` is the
-/// largest value that `live()` had since `reset_peak()`.
+/// largest value that `live()` had since `reset_peak()`; `allocations()` counts
+/// those of the process, empty ones left out.
 ///
 /// Example:
 /// ```
@@ -51,6 +52,10 @@ class MemoryMeter final : public c10::Allocator {
 
   void reset_peak() noexcept {
     peak_.store(live_.load());
+  }
+
+  int64_t allocations() const noexcept {
+    return allocations_.load();
   }
 
   // These override c10::Allocator without saying so: `allocate` is const in
@@ -111,6 +116,7 @@ class MemoryMeter final : public c10::Allocator {
   }
 
   void count(int64_t bytes) noexcept {
+    ++allocations_;
     const auto now = live_ += bytes;
     auto top = peak_.load();
     while (now > top && !peak_.compare_exchange_weak(top, now)) {
@@ -119,6 +125,7 @@ class MemoryMeter final : public c10::Allocator {
 
   std::atomic<int64_t> live_{0};
   std::atomic<int64_t> peak_{0};
+  std::atomic<int64_t> allocations_{0};
 };
 
 }  // namespace torchrev_examples

@@ -1,5 +1,7 @@
 #include <torchrev/torchrev.h>
 
+#include <utility>
+
 #include "support.h"
 
 namespace torchrev {
@@ -75,6 +77,29 @@ TEST_F(AutogradHooksTest, OutputsCanRetainTheirGradient) {
   y1.retain_grad();
   (y1 * y2).sum().backward();
   EXPECT_TRUE(AllClose(y1.grad(), y2.detach(), kFloat64Tolerance));
+}
+
+TEST_F(AutogradHooksTest, HookMayRunAnotherPassOverTheRetainedGraph) {
+  auto parameters = parameters_of(blocks);
+  const auto [y1, y2] = reversible(blocks)(inputs);
+  const Tensor loss = weighted_sum({y1, y2});
+  const auto pass = [&] {
+    return torch::autograd::grad({loss}, parameters, {}, /*retain=*/true);
+  };
+  const auto expected = pass();
+  std::vector<Tensor> inner;
+  bool running = false;
+  // Of the last block: its pass is far from over when the other one runs.
+  parameters.back().register_hook([&](const Tensor&) {
+    if (!std::exchange(running, true)) {
+      inner = pass();
+    }
+  });
+  loss.backward({}, /*retain_graph=*/true);
+  EXPECT_TRUE(BitEqual(inner, expected));
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    EXPECT_TRUE(BitEqual(parameters[i].grad(), expected[i])) << i;
+  }
 }
 
 TEST_F(AutogradHooksTest, HookThatThrowsLeavesNothingBehind) {

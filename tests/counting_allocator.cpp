@@ -24,12 +24,20 @@ void count(int64_t bytes) {
   }
 }
 
+// As LibTorch's own allocators do, to whoever listens in this thread.
+void report(void* data, int64_t bytes) {
+  c10::reportMemoryUsageToProfiler(
+      data, bytes, live_bytes, /*total_reserved=*/0, c10::Device(c10::kCPU));
+}
+
 void release(void* data) {
   if (data == nullptr) {
     return;
   }
   char* block = static_cast<char*>(data) - kPrefix;
-  count(-*reinterpret_cast<int64_t*>(block));
+  const auto bytes = *reinterpret_cast<int64_t*>(block);
+  count(-bytes);
+  report(data, -bytes);
   std::free(block);
 }
 
@@ -46,6 +54,7 @@ c10::DataPtr acquire(std::size_t bytes) {
   *static_cast<int64_t*>(block) = static_cast<int64_t>(bytes);
   count(static_cast<int64_t>(bytes));
   void* data = static_cast<char*>(block) + kPrefix;
+  report(data, static_cast<int64_t>(bytes));
   return {data, data, &release, c10::Device(c10::kCPU)};
 }
 

@@ -127,9 +127,9 @@ TEST_F(ReversibleModuleTest, ThrowsForOddSplit) {
 }
 
 TEST_F(ReversibleModuleTest, ThrowsForUnsupportedOption) {
-  auto stack = stack_of(blocks, ReversibleOptions().save_every(2));
+  auto stack = stack_of(blocks, ReversibleOptions().stream_dtype(at::kDouble));
   EXPECT_THROW_WITH(
-      stack->forward(x), c10::NotImplementedError, "save_every", "2");
+      stack->forward(x), c10::NotImplementedError, "stream_dtype", "Double");
 }
 
 TEST_F(ReversibleModuleTest, ForwardTakesContext) {

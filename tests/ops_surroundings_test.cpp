@@ -1,7 +1,6 @@
-#include <ATen/autocast_mode.h>
-
 #include <thread>
 
+#include "autocast.h"
 #include "differential/surroundings.h"
 #include "ops_resolver.h"
 #include "support.h"
@@ -10,7 +9,6 @@ namespace torchrev {
 namespace test {
 namespace {
 
-using differential::Autocast;
 using torch::autograd::grad;
 
 constexpr int64_t kWidth = 8;

@@ -111,6 +111,18 @@ TEST_F(OpsTest, AcceptsPreserveRngStateOff) {
       {blocks[0]}));
 }
 
+TEST_F(OpsTest, KeptBlocksAndChunksMatchPlain) {
+  for (const std::string keywords :
+       {"save_every=1",
+        "store_last=1",
+        "chunks_f=2, chunk_dim=0",
+        "chunks_g=3, chunk_dim=0"}) {
+    EXPECT_TRUE(CallMatchesPlain(
+        "reversible_sequence(self.blocks, x1, x2, " + keywords + ")", blocks))
+        << keywords;
+  }
+}
+
 struct Keyword {
   std::string name;
   std::string value;
@@ -118,10 +130,6 @@ struct Keyword {
 
 TEST_F(OpsTest, ThrowsForUnsupportedKeywordValues) {
   const std::vector<Keyword> keywords = {
-      {"save_every", "1"},
-      {"store_last", "1"},
-      {"chunks_f", "2"},
-      {"chunks_g", "2"},
       {"stream_dtype", "6"},
       {"fraction_bits", "12"},
       {"drift_tolerance", "0.5"},

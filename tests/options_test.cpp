@@ -11,6 +11,7 @@ TEST(ReversibleOptionsTest, HasTheDocumentedDefaults) {
   EXPECT_TRUE(options.preserve_rng_state());
   EXPECT_EQ(options.save_every(), 0);
   EXPECT_EQ(options.store_last(), 0);
+  EXPECT_FALSE(options.memory_budget().has_value());
   EXPECT_EQ(options.chunks_f(), 1);
   EXPECT_EQ(options.chunks_g(), 1);
   EXPECT_EQ(options.chunk_dim(), 1);
@@ -84,10 +85,6 @@ INSTANTIATE_TEST_SUITE_P(
     EachOption,
     UnsupportedOptionTest,
     testing::Values(
-        Unsupported{"save_every", ReversibleOptions().save_every(1), "1"},
-        Unsupported{"store_last", ReversibleOptions().store_last(2), "2"},
-        Unsupported{"chunks_f", ReversibleOptions().chunks_f(3), "3"},
-        Unsupported{"chunks_g", ReversibleOptions().chunks_g(4), "4"},
         Unsupported{
             "stream_dtype",
             ReversibleOptions().stream_dtype(at::kFloat),
@@ -100,15 +97,35 @@ INSTANTIATE_TEST_SUITE_P(
             "coupling", ReversibleOptions().coupling("momentum"), "momentum"}),
     [](const auto& info) { return info.param.name; });
 
-TEST(ReversibleOptionsTest, NegativeValuesThrow) {
-  const auto blocks = mlp_blocks(1, 2);
-  const auto inputs = random_inputs({2, 2});
-  EXPECT_THROW(
-      reversible(blocks, ReversibleOptions().save_every(-1))(inputs),
-      c10::Error);
-  EXPECT_THROW(
-      reversible(blocks, ReversibleOptions().chunks_f(0))(inputs), c10::Error);
+struct OutOfRange {
+  std::string name;
+  ReversibleOptions options;
+  std::string value;
+};
+
+class OutOfRangeOptionTest : public testing::TestWithParam<OutOfRange> {};
+
+TEST_P(OutOfRangeOptionTest, ThrowsAndNamesIt) {
+  const auto& [name, options, value] = GetParam();
+  EXPECT_THROW_WITH(
+      reversible(mlp_blocks(1, 2), options)(random_inputs({2, 2})),
+      c10::ValueError,
+      "torchrev::reversible_sequence",
+      "`" + name + "`",
+      value);
 }
+
+INSTANTIATE_TEST_SUITE_P(
+    EachOption,
+    OutOfRangeOptionTest,
+    testing::Values(
+        OutOfRange{"save_every", ReversibleOptions().save_every(-1), "-1"},
+        OutOfRange{"store_last", ReversibleOptions().store_last(-2), "-2"},
+        OutOfRange{"chunks_f", ReversibleOptions().chunks_f(0), "0"},
+        OutOfRange{"chunks_g", ReversibleOptions().chunks_g(-3), "-3"},
+        OutOfRange{
+            "memory_budget", ReversibleOptions().memory_budget(512), "512"}),
+    [](const auto& info) { return info.param.name; });
 
 TEST(ReversibleOptionsTest, WithoutRngStateBranchesThatDrawNothingMatchPlain) {
   const auto options = ReversibleOptions().preserve_rng_state(false);

@@ -70,7 +70,7 @@ endfunction()
 add_consumer_test(build_and_run "-DCMAKE_PREFIX_PATH=${installed_dir}")
 set_tests_properties(consumer.build_and_run PROPERTIES FIXTURES_REQUIRED
                                                        installed)
-add_consumer_test(add_subdirectory
+add_consumer_test(fetch_content
                   "-DTORCHREV_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
 
 if(torchrev_top_level)

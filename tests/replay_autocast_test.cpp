@@ -1,6 +1,6 @@
-#include <ATen/autocast_mode.h>
 #include <torchrev/torchrev.h>
 
+#include "autocast.h"
 #include "support.h"
 
 namespace torchrev {
@@ -13,22 +13,6 @@ constexpr int64_t kWidth = 16;
 // rounding of the streams; that can flip the last bit of a bfloat16 (2^-8).
 constexpr double kBfloat16Flip = 1.0 / 128;
 
-// CPU autocast in bfloat16 for as long as it lives.
-class Autocast {
- public:
-  Autocast() {
-    at::autocast::increment_nesting();
-    at::autocast::set_autocast_enabled(at::kCPU, true);
-    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
-  }
-  ~Autocast() {
-    at::autocast::set_autocast_enabled(at::kCPU, false);
-    if (at::autocast::decrement_nesting() == 0) {
-      at::autocast::clear_cache();
-    }
-  }
-};
-
 Stack under_autocast(const Stack& stack) {
   return [stack](const Inputs& inputs) {
     const Autocast autocast;
@@ -40,7 +24,7 @@ Stack under_autocast(const Stack& stack) {
 Branch observer(std::vector<bool>& seen) {
   return Branch::function(
       [&seen](const Tensor& x, at::TensorList, at::TensorList) {
-        seen.push_back(at::autocast::is_autocast_enabled(at::kCPU));
+        seen.push_back(is_autocast_enabled());
         return x.tanh();
       });
 }
@@ -79,7 +63,7 @@ TEST_F(ReplayAutocastTest, RecomputeOutsideTheRegionSeesAutocastOn) {
   }
   loss.backward();
   EXPECT_EQ(seen, std::vector<bool>(4, true));
-  EXPECT_FALSE(at::autocast::is_autocast_enabled(at::kCPU));
+  EXPECT_FALSE(is_autocast_enabled());
 }
 
 TEST_F(ReplayAutocastTest, RecomputeInsideARegionSeesAutocastOffIfForwardDid) {
@@ -90,7 +74,7 @@ TEST_F(ReplayAutocastTest, RecomputeInsideARegionSeesAutocastOffIfForwardDid) {
   const Autocast autocast;
   loss.backward();
   EXPECT_EQ(seen, std::vector<bool>(4, false));
-  EXPECT_TRUE(at::autocast::is_autocast_enabled(at::kCPU));
+  EXPECT_TRUE(is_autocast_enabled());
 }
 
 TEST_F(ReplayAutocastTest, CacheFlagIsAsBeforeAfterAStep) {

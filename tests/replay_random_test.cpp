@@ -68,6 +68,34 @@ TEST_F(ReplayRandomTest, CachedNormalSampleIsReplayed) {
   EXPECT_TRUE(MatchesPlain({{noisy, noisy}, {noisy, noisy}}, inputs));
 }
 
+// TorchScript may draw in another order once it has optimised a module. Here
+// y1 = x1 + mask * x2, so that d sum(y1) / d x2 tells the mask of the
+// recompute.
+TEST_F(ReplayRandomTest, ScriptedDropoutOfATransposedInputKeepsItsMask) {
+  for (const bool ran_plainly_before : {false, true}) {
+    torch::jit::Module dropout("Dropout");
+    dropout.register_parameter(
+        "weight", torch::ones({1}, at::kDouble).requires_grad_(), false);
+    dropout.define(R"(
+      def forward(self, x):
+          return torch.dropout(x * self.weight, 0.5, True)
+    )");
+    const Branch branch(dropout);
+    const Branch zero = Branch::function(
+        [](const Tensor& x, at::TensorList, at::TensorList) { return 0 * x; });
+    for (int step = 0; step < 4; ++step) {
+      const auto x = random_inputs({kWidth, 5});
+      if (ran_plainly_before) {
+        branch(x.x2.t()).sum().backward();
+      }
+      const auto [y1, y2] = reversible_block(branch, zero, x.x1.t(), x.x2.t());
+      const auto actual = torch::autograd::grad({y1.sum()}, {x.x2})[0];
+      const auto mask = ((y1 - x.x1.t()) / x.x2.t()).detach();
+      EXPECT_TRUE(AllClose(actual.t(), mask, kFloat64Tolerance)) << step;
+    }
+  }
+}
+
 TEST_F(ReplayRandomTest, ModuleCalledTwiceBeforeBackwardKeepsBothMasks) {
   const Blocks blocks = dropping_blocks(2);
   const auto twice = [](const Stack& stack) -> Stack {

@@ -59,7 +59,7 @@ TEST_F(ReplicationTest, ReplicasInThreadsGiveTheGradientsOfTheModel) {
 TEST_F(ReplicationTest, ModelMovedBetweenForwardCallsTrainsOn) {
   for (const auto dtype : {at::kFloat, at::kDouble}) {
     stack->to(dtype);
-    stack->zero_grad();
+    stack->zero_grad(/*set_to_none=*/true);
     loss_of(stack, x.to(dtype)).backward();
     for (const Tensor& parameter : stack->parameters()) {
       EXPECT_EQ(parameter.grad().scalar_type(), dtype);

@@ -3,6 +3,8 @@
 #include <ATen/core/grad_mode.h>
 #include <torchrev/reversible.h>
 
+#include "plan.h"
+
 namespace torchrev {
 namespace nn {
 
@@ -28,11 +30,23 @@ void copy_training(const torch::nn::Module& from, torch::nn::Module& to) {
   }
 }
 
+// Within a larger model, the blocks of which each would claim the bytes.
+void check_no_budget(const ReversibleOptions& options) {
+  TORCH_CHECK_VALUE(
+      !options.memory_budget(),
+      "torchrev::nn::ReversibleBlock: expected option `memory_budget` to be "
+      "none, but got ",
+      options.memory_budget().value_or(0),
+      ". A budget is shared out among the blocks of a ReversibleSequential; a "
+      "block alone takes `store_last`.");
+}
+
 }  // namespace
 
 ReversibleBlockImpl::ReversibleBlockImpl(
     Branch f, Branch g, ReversibleOptions options)
     : branches{std::move(f), std::move(g)}, options(std::move(options)) {
+  check_no_budget(this->options);
   register_module("f", branches.f.module());
   register_module("g", branches.g.module());
 }
@@ -72,36 +86,59 @@ void ReversibleBlockImpl::pretty_print(std::ostream& stream) const {
 }
 
 ReversibleSequentialImpl::ReversibleSequentialImpl(ReversibleOptions options)
-    : options(std::move(options)) {}
+    : options(std::move(options)),
+      planner_(std::make_shared<detail::Planner>()) {}
 
 void ReversibleSequentialImpl::push_back(Branch f, Branch g) {
-  register_module(std::to_string(size()), ReversibleBlock(f, g, options));
+  register_module(
+      std::to_string(size()),
+      ReversibleBlock(f, g, detail::without_budget(options)));
   branches.push_back({std::move(f), std::move(g)});
 }
 
 Tensor ReversibleSequentialImpl::forward(
     const Tensor& x, const std::vector<Tensor>& context) {
-  return is_empty() ? x : reversible_residual(branches, x, context, options);
+  return is_empty()
+             ? x
+             : reversible_residual(
+                   branches,
+                   x,
+                   context,
+                   planner_->options_of({branches, {x}, context, options}));
 }
 
 Tensor ReversibleSequentialImpl::inverse(
     const Tensor& y, const std::vector<Tensor>& context) {
   return is_empty()
              ? y
-             : reversible_residual_inverse(branches, y, context, options);
+             : reversible_residual_inverse(
+                   branches, y, context, detail::without_budget(options));
 }
 
 std::tuple<Tensor, Tensor> ReversibleSequentialImpl::forward_streams(
     const Tensor& x1, const Tensor& x2, const std::vector<Tensor>& context) {
   return is_empty() ? std::make_tuple(x1, x2)
-                    : reversible_sequence(branches, x1, x2, context, options);
+                    : reversible_sequence(
+                          branches,
+                          x1,
+                          x2,
+                          context,
+                          planner_->options_of(
+                              {branches, {x1, x2}, context, options}));
 }
 
 std::tuple<Tensor, Tensor> ReversibleSequentialImpl::inverse_streams(
     const Tensor& y1, const Tensor& y2, const std::vector<Tensor>& context) {
   return is_empty()
              ? std::make_tuple(y1, y2)
-             : reversible_sequence_inverse(branches, y1, y2, context, options);
+             : reversible_sequence_inverse(
+                   branches, y1, y2, context, detail::without_budget(options));
+}
+
+Plan ReversibleSequentialImpl::plan(
+    const Tensor& x, const std::vector<Tensor>& context) {
+  return is_empty() ? Plan()
+                    : planner_->plan({branches, {x}, context, options});
 }
 
 std::size_t ReversibleSequentialImpl::size() const noexcept {

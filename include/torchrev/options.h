@@ -33,19 +33,27 @@ struct TORCHREV_API ReversibleOptions {
   /// Off saves the copy of the generator's state and is right only for
   /// branches that draw nothing. Default: true.
   TORCH_ARG(bool, preserve_rng_state) = true;
-  /// Keep the pair of streams after every k-th block; 0 keeps the last pair
-  /// alone. Default: 0, the only value of this version.
+  /// Keep the pair of streams after every k-th block, too: rounding of rebuilt
+  /// streams adds up over k blocks at most. 0 keeps the last pair alone.
+  /// Default: 0.
   TORCH_ARG(int64_t, save_every) = 0;
-  /// The last n blocks keep their activations as plain autograd does.
-  /// Default: 0, the only value of this version.
+  /// The last n blocks (at most all) keep their activations, as plain autograd
+  /// does: they cost no recompute. Backward consumes them first, so they do not
+  /// add to what the other blocks need. Default: 0.
   TORCH_ARG(int64_t, store_last) = 0;
-  /// Number of chunks that F is evaluated in. Default: 1, the only value of
-  /// this version.
+  /// Bytes that a training step may need above what is allocated at its entry,
+  /// gradients of parameters aside: the modules of torchrev::nn then choose the
+  /// largest `store_last` that stays within, see
+  /// nn::ReversibleSequential::plan. Default: none.
+  TORCH_ARG(torch::optional<int64_t>, memory_budget) = torch::nullopt;
+  /// Number of chunks (at most one a position) that F is evaluated in, in
+  /// forward and in backward, so that its inner activations exist for one chunk
+  /// at a time. For functions that act position by position along `chunk_dim`;
+  /// see check_position_wise. Default: 1.
   TORCH_ARG(int64_t, chunks_f) = 1;
-  /// Number of chunks that G is evaluated in. Default: 1, the only value of
-  /// this version.
+  /// The same for G. Default: 1.
   TORCH_ARG(int64_t, chunks_g) = 1;
-  /// The dimension along which F and G are chunked. Default: 1.
+  /// The dimension of a stream along which F and G are chunked. Default: 1.
   TORCH_ARG(int64_t, chunk_dim) = 1;
   /// The dtype in which streams are kept and added; none is that of the input.
   /// Default: none, the only value of this version.

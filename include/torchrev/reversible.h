@@ -100,4 +100,17 @@ TORCHREV_API Tensor reversible_residual_inverse(
     at::TensorList context = {},
     const ReversibleOptions& options = {});
 
+/// Checks that `branch` acts position by position along `chunk_dim`, as
+/// `chunks_f` and `chunks_g` require: that it gives for `chunks` chunks of `x`
+/// what it gives for `x`, up to rounding. Runs it twice; buffers and generators
+/// are afterwards as before. A branch that draws random numbers draws others
+/// for chunks: check it in eval mode.
+/// @throws c10::ValueError that says by how much the results differ.
+TORCHREV_API void check_position_wise(
+    const Branch& branch,
+    const Tensor& x,
+    int64_t chunks = 2,
+    int64_t chunk_dim = 1,
+    at::TensorList context = {});
+
 }  // namespace torchrev

@@ -7,5 +7,6 @@
 #include <torchrev/nn/reversible.h>
 #include <torchrev/ops.h>
 #include <torchrev/options.h>
+#include <torchrev/plan.h>
 #include <torchrev/reversible.h>
 #include <torchrev/version.h>

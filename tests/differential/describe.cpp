@@ -81,7 +81,9 @@ void print_inputs(std::ostream& stream, const Program& program) {
                   : std::string(", duplicate"));
   }
   stream << ", preserve_rng_state " << options.preserve_rng_state()
-         << ", verify_constant_buffers " << options.verify_constant_buffers()
+         << ", save_every " << options.save_every() << ", store_last "
+         << options.store_last() << ", verify_constant_buffers "
+         << options.verify_constant_buffers()
          << "\n  streams: " << program.dtype << at::IntArrayRef(program.shape)
          << "\n  inputs:";
   for (const auto& input : program.inputs) {

@@ -1,5 +1,8 @@
+#include <torch/version.h>
+
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <set>
 #include <sstream>
 
@@ -144,11 +147,34 @@ std::string difference(const Program& program) {
   return difference(program, actual, expected);
 }
 
+// Whether plain autograd computes one thing only. TorchScript before 2.0 draws
+// the mask of a transposed input in one order when it first runs a module with
+// grad mode on, and in another order ever after.
+bool has_oracle(const Program& program) {
+  const auto transposed = [](const InputSpec& input) {
+    return input.layout == Layout::kTransposed ||
+           input.layout == Layout::kChannelsLast;
+  };
+  const auto scripted_mask = [](const BranchSpec& branch) {
+    return branch.kind == Kind::kScriptDropout && branch.training;
+  };
+  return TORCH_VERSION_MAJOR >= 2 ||
+         std::none_of(
+             std::begin(program.inputs),
+             std::end(program.inputs),
+             transposed) ||
+         std::none_of(
+             program.branches.begin(), program.branches.end(), scripted_mask);
+}
+
 TEST(DifferentialTest, RandomProgramsComputeWhatPlainAutogradComputes) {
   const auto first = from_environment("TORCHREV_FIRST_SEED", 0);
   const auto count = from_environment("TORCHREV_PROGRAMS", kPrograms);
   for (int64_t seed = first; seed < first + count; ++seed) {
     const auto program = draw(static_cast<uint64_t>(seed));
+    if (!has_oracle(program)) {
+      continue;
+    }
     const auto found = difference(program);
     EXPECT_TRUE(found.empty())
         << program << "differs from plain autograd:\n"

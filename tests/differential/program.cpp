@@ -164,6 +164,17 @@ void draw_options(Dice& dice, Program& program) {
   program.options.verify_constant_buffers(dice.one_in(4));
 }
 
+// Which blocks keep what. Drawn last, so that all else of a seed stays as it
+// was before there were such options.
+void draw_kept(Dice& dice, Program& program) {
+  if (dice.one_in(3)) {
+    program.options.save_every(dice.between(1, 3));
+  }
+  if (dice.one_in(3)) {
+    program.options.store_last(dice.between(1, 3));
+  }
+}
+
 void draw_derivative(Dice& dice, Program& program) {
   const bool smooth = program.dtype == at::kDouble;
   program.derivative = static_cast<Derivative>(dice.below(smooth ? 5 : 3));
@@ -201,6 +212,7 @@ Program draw(uint64_t seed) {
   draw_options(dice, program);
   draw_derivative(dice, program);
   draw_surroundings(dice, program);
+  draw_kept(dice, program);
   return program;
 }
 

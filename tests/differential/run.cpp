@@ -1,5 +1,6 @@
 #include "run.h"
 
+#include "../autocast.h"
 #include "forward.h"
 #include "surroundings.h"
 

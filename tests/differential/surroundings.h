@@ -1,41 +1,16 @@
 #pragma once
 
-#include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/anomaly_mode.h>
 
 #include <exception>
 #include <functional>
 #include <thread>
 
-/// What a program may run in: autocast, anomaly mode, another thread.
+/// What a program may run in, besides autocast: anomaly mode, another thread.
 
 namespace torchrev {
 namespace test {
 namespace differential {
-
-/// CPU autocast in bfloat16 for as long as it lives, if `on`.
-class Autocast {
- public:
-  explicit Autocast(bool on) : on_(on) {
-    if (on_) {
-      at::autocast::increment_nesting();
-      at::autocast::set_autocast_enabled(at::kCPU, true);
-      at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
-    }
-  }
-  ~Autocast() {
-    if (on_) {
-      at::autocast::set_autocast_enabled(at::kCPU, false);
-      at::autocast::decrement_nesting();
-      at::autocast::clear_cache();
-    }
-  }
-  Autocast(const Autocast&) = delete;
-  Autocast& operator=(const Autocast&) = delete;
-
- private:
-  bool on_;
-};
 
 /// Anomaly mode for as long as it lives, if `on`.
 class AnomalyMode {

@@ -133,9 +133,8 @@ class ErrorTest(unittest.TestCase):
 
     def test_option_values_of_later_versions(self):
         for name, value in {
-                "save_every": 1, "store_last": 1, "chunks_f": 2, "chunks_g": 2,
-                "chunk_dim": 0, "stream_dtype": torch.double,
-                "fraction_bits": 12, "drift_tolerance": 0.5,
+                "stream_dtype": torch.double, "fraction_bits": 12,
+                "drift_tolerance": 0.5,
                 "coupling": "momentum", "momentum": 0.5}.items():
             with self.subTest(name):
                 self.assert_block_raises(

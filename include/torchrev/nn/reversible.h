@@ -6,6 +6,7 @@
 #include <torch/csrc/api/include/torch/nn/pimpl.h>
 #include <torchrev/branch.h>
 #include <torchrev/options.h>
+#include <torchrev/plan.h>
 
 #include <memory>
 #include <ostream>
@@ -13,6 +14,11 @@
 #include <vector>
 
 namespace torchrev {
+
+namespace detail {
+class Planner;
+}
+
 namespace nn {
 
 /// One reversible block as a module: splits `x` into two streams, computes
@@ -115,6 +121,25 @@ class TORCHREV_API ReversibleSequentialImpl : public torch::nn::Module {
   /// @throws c10::IndexError if there is none.
   ReversibleBlock operator[](std::size_t index) const;
 
+  /// What a training step of `forward(x, context)` keeps and needs. With
+  /// `options.memory_budget()`, the last blocks that keep their activations are
+  /// as many as the budget allows; else `options.store_last()`.
+  ///
+  /// The bytes are measured: the first call for inputs of a shape runs some
+  /// steps on a copy of `x` and leaves parameters, buffers, gradients and
+  /// generators as they were. Deterministic for given shapes.
+  ///
+  /// @throws c10::ValueError with the bytes that would be needed, if the budget
+  ///         is too small even for `store_last = 0`.
+  ///
+  /// Example:
+  /// ```
+  /// torchrev::nn::ReversibleSequential stack(
+  ///     torchrev::ReversibleOptions().memory_budget(2 << 20));
+  /// std::cout << stack->plan(x) << std::endl;
+  /// ```
+  Plan plan(const Tensor& x, const std::vector<Tensor>& context = {});
+
   /// A deep copy, on `device` if given.
   std::shared_ptr<torch::nn::Module> clone(
       const torch::optional<c10::Device>& device =
@@ -126,6 +151,9 @@ class TORCHREV_API ReversibleSequentialImpl : public torch::nn::Module {
   std::vector<BranchPair> branches;
   /// The options with which this module was constructed.
   ReversibleOptions options;
+
+ private:
+  std::shared_ptr<detail::Planner> planner_;
 
  protected:
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(std::vector<Tensor>())})
