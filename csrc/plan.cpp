@@ -94,11 +94,9 @@ class Trials {
   }
 
  private:
-  // A trial may ask for more than the budget, and so for more than there is.
+  // The trial that shows one more block to be too much needs more than the
+  // budget, and so maybe more than there is.
   int64_t peak(int64_t kept) {
-    if (kept == 0) {
-      return at(0).peak;
-    }
     try {
       return at(kept).peak;
     } catch (const c10::OutOfMemoryError&) {
@@ -109,7 +107,12 @@ class Trials {
   // Block by block in plain autograd: a kept block holds what it retains while
   // the blocks after it need their peak.
   int64_t guess(int64_t budget) {
-    const auto blocks = measure_blocks(call_);
+    std::vector<StepBytes> blocks;
+    try {
+      blocks = measure_blocks(call_);
+    } catch (const c10::OutOfMemoryError&) {
+      return 0;
+    }
     auto peak = int64_t(0);
     auto kept = int64_t(0);
     for (auto block = blocks.rbegin(); block != blocks.rend(); ++block) {

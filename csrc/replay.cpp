@@ -276,11 +276,16 @@ Tensor Rerun::operator()(
 }
 
 Unobserved::Unobserved(const Branch& branch, const Tensor& x)
-    : replay_(branch, x, {}),
-      rng_(RngState::capture(replay_.devices_)),
-      rerun_(replay_) {}
+    : replay_(branch, x, {}), rng_(RngState::capture(replay_.devices_)) {}
 
 Unobserved::~Unobserved() {
+  for (const auto& item : replay_.buffers_) {
+    write(item.buffer, item.value);
+  }
+  auto& callable = replay_.branch_.callable();
+  if (!same_attributes(replay_.attributes_, callable.attributes())) {
+    callable.set_attributes(replay_.attributes_);
+  }
   rng_.restore();
 }
 

@@ -111,7 +111,8 @@ class Rerun {
 };
 
 // While it lives, runs of the branch leave no trace: buffers, attributes and
-// generators are afterwards as before.
+// generators are afterwards as before. Holds no lock: a backward among the runs
+// may be executed by another thread, whose recomputes take turns.
 class Unobserved {
  public:
   Unobserved(const Branch& branch, const Tensor& x);
@@ -122,7 +123,6 @@ class Unobserved {
  private:
   Replay replay_;
   RngState rng_;
-  Rerun rerun_;
 };
 
 }  // namespace detail

@@ -233,6 +233,11 @@ TEST_F(PlanIsolationTest, CountsTheCastsOfAutocast) {
   }
 }
 
+TEST_F(PlanIsolationTest, OfAnEmptyStackIsEmpty) {
+  EXPECT_EQ(stack->plan(x).blocks, 0);
+  EXPECT_TRUE(BitEqual(stack->forward(x), x));
+}
+
 TEST(ReversibleBlockBudgetTest, IsRefused) {
   EXPECT_THROW_WITH(
       nn::ReversibleBlock(

@@ -17,8 +17,9 @@ struct TORCHREV_API Plan {
   int64_t store_last = 0;
   /// Kept between forward and backward.
   int64_t retained_bytes = 0;
-  /// The most at any time from the entry of forward to the end of backward, its
-  /// incoming gradient included.
+  /// The most at any time from the entry of forward to the end of backward, if
+  /// the output and its incoming gradient are held until then. A caller who
+  /// lets them go sooner needs less.
   int64_t peak_bytes = 0;
 
   /// Time of a step relative to plain autograd, if the backward of a block
