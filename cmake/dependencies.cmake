@@ -67,7 +67,7 @@ if(TORCHREV_BUILD_TESTS)
   endif()
 endif()
 
-if(TORCHREV_BUILD_EXAMPLES)
+if(TORCHREV_BUILD_EXAMPLES OR TORCHREV_BUILD_BENCHMARKS)
   torchrev_dependency(
     CLI11 CLI11::CLI11
     https://github.com/CLIUtils/CLI11/archive/refs/tags/v2.4.2.tar.gz

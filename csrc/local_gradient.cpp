@@ -27,8 +27,13 @@ class Sink final : public Node {
   }
 
   variable_list apply(variable_list&& grads) override {
+    if (receive && grads[0].defined()) {
+      receive(std::move(grads[0]));
+    }
     return num_outputs() == 0 ? variable_list() : std::move(grads);
   }
+
+  std::function<void(Tensor)> receive;
 };
 
 [[noreturn]] void throw_undeclared(
@@ -202,8 +207,14 @@ variable_list LocalGraph::backward(at::TensorList grads) {
   return gradients;
 }
 
-void LocalGraph::drop(at::TensorList grads) {
+void LocalGraph::deliver(at::TensorList grads, const Receive& receive) {
   redirect();
+  for (std::size_t i = 0; i < ends_.size(); ++i) {
+    if (ends_[i].wanted && ends_[i].sink) {
+      static_cast<Sink&>(*ends_[i].sink).receive =
+          [&receive, i](Tensor gradient) { receive(i, std::move(gradient)); };
+    }
+  }
   execute(grads, {});
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/edge.h>
 
+#include <functional>
 #include <map>
 #include <unordered_set>
 #include <utility>
@@ -33,7 +34,7 @@ using torch::autograd::variable_list;
 // stands for: second derivatives then reach the real inputs.
 //
 // Use: construct, enter and declare, run the branch with grad mode on, check,
-// backward (or drop).
+// backward (or deliver).
 class LocalGraph {
  public:
   // `differentiable`: whether the gradients are to be differentiable.
@@ -56,9 +57,10 @@ class LocalGraph {
   // was wanted. Uses up the graph.
   variable_list backward(at::TensorList grads);
 
-  // As `backward`, but lets each gradient go as soon as its sink has it, as an
-  // accumulation into an existing `.grad` does.
-  void drop(at::TensorList grads);
+  // As `backward`, but hands each wanted gradient to `receive(i, gradient)` as
+  // soon as it is there, so that they do not all exist at once.
+  using Receive = std::function<void(std::size_t, Tensor)>;
+  void deliver(at::TensorList grads, const Receive& receive);
 
  private:
   struct End {

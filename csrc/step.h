@@ -98,8 +98,9 @@ struct Step : torch::CustomClassHolder {
   variable_list backward_whole(const Around& around);
   variable_list backward_in_chunks(const Around& around);
   void add_chunk(
-      variable_list& sums,
-      variable_list gradients,
+      Tensor& sum,
+      std::size_t end,
+      Tensor gradient,
       const Tensor& other,
       std::size_t chunk) const;
   StreamPair take_pair();

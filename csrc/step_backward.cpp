@@ -89,7 +89,8 @@ variable_list Step::backward_in_chunks(const Around& around) {
     around.stream =
         at::empty_strided(out.sizes(), strides_of_out(), out.options());
   }
-  variable_list sums;
+  // Of all inputs of the node but the addend.
+  variable_list sums(node->num_outputs() - 1);
   for (std::size_t i = 0; i < chunks.count(); ++i) {
     LocalGraph graph(/*differentiable=*/false);
     Rerun rerun(replays[i]);
@@ -107,30 +108,31 @@ variable_list Step::backward_in_chunks(const Around& around) {
       at::sub_out(part, chunks.of(out, i), value);
     }
     value.reset();
-    add_chunk(sums, graph.backward(chunks.of(around.grad, i)), around.other, i);
+    graph.deliver(
+        chunks.of(around.grad, i), [&](std::size_t end, Tensor gradient) {
+          add_chunk(sums[end], end, std::move(gradient), around.other, i);
+        });
   }
   return sums;
 }
 
-// `other` gets the gradient of each chunk in its place; what is declared, their
-// sum.
+// `other`, the first end, gets the gradient of each chunk in its place; what is
+// declared, their sum. (A gradient is often a transposed view, which holds its
+// base as well: its data alone can be added to in place.)
 void Step::add_chunk(
-    variable_list& sums,
-    variable_list gradients,
+    Tensor& sum,
+    std::size_t end,
+    Tensor gradient,
     const Tensor& other,
     std::size_t chunk) const {
-  sums.resize(gradients.size());
-  if (gradients[0].defined()) {
-    if (!sums[0].defined()) {
-      sums[0] = at::zeros_like(other);
+  if (end == 0) {
+    if (!sum.defined()) {
+      sum = at::zeros_like(other);
     }
-    chunks.of(sums[0], chunk).copy_(gradients[0]);
-  }
-  for (std::size_t i = 1; i < gradients.size(); ++i) {
-    if (gradients[i].defined()) {
-      sums[i] = sums[i].defined() ? accumulate(std::move(sums[i]), gradients[i])
-                                  : std::move(gradients[i]);
-    }
+    chunks.of(sum, chunk).copy_(gradient);
+  } else {
+    sum = sum.defined() ? accumulate(std::move(sum), gradient)
+                        : gradient.tensor_data();
   }
 }
 

@@ -177,7 +177,7 @@ void back_propagate(LocalGraph& graph, const variable_list& y) {
     graph.check({kEntry, 0}, tensor);
     grads.push_back(tensor.requires_grad() ? at::zeros_like(tensor) : Tensor());
   }
-  graph.drop(grads);
+  graph.deliver(grads, [](std::size_t /*end*/, const Tensor& /*dropped*/) {});
 }
 
 void check_reported(const Meter& meter, const Tensor& y) {

@@ -168,12 +168,16 @@ TEST(ChunkOptionsTest, InverseRecoversInput) {
   EXPECT_TRUE(AllClose({x1, x2}, {inputs.x1, inputs.x2}, kFloat64Tolerance));
 }
 
-int64_t peak_of(int64_t depth, int64_t chunks_g) {
+int64_t peak_of(
+    int64_t depth,
+    int64_t chunks_g,
+    int64_t width = kWidth,
+    int64_t length = 512) {
   Blocks blocks;
   for (int64_t i = 0; i < depth; ++i) {
-    blocks.push_back({linear(kWidth), mlp(kWidth)});
+    blocks.push_back({linear(width), mlp(width)});
   }
-  const auto inputs = random_inputs({1, 512, kWidth});
+  const auto inputs = random_inputs({1, length, width});
   const auto options = ReversibleOptions().chunks_g(chunks_g);
   auto leaves = parameters_of(blocks);
   leaves.insert(leaves.end(), {inputs.x1, inputs.x2});
@@ -193,6 +197,15 @@ int64_t peak_of(int64_t depth, int64_t chunks_g) {
 
 TEST(ChunkMemoryTest, WideActivationsExistForOneChunkAtATime) {
   EXPECT_LT(2 * peak_of(2, 16), peak_of(2, 1));
+}
+
+// Where weights are larger than activations, a chunk costs one more gradient of
+// a weight, on its way into the sum.
+TEST(ChunkMemoryTest, GradientsOfWeightsAreSummedInPlace) {
+  const auto peak = [](int64_t chunks) { return peak_of(2, chunks, 64, 8); };
+  constexpr int64_t kLargestGradient = 4 * 64 * 64 * sizeof(double);
+  EXPECT_LE(peak(4), peak(1) + kLargestGradient);
+  EXPECT_LE(peak(8), peak(4));
 }
 
 TEST(ChunkMemoryTest, PeakIsTheSameAtEveryDepth) {

@@ -1,9 +1,9 @@
-#include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/profiler_legacy.h>
 
 #include <memory>
 #include <sstream>
 
+#include "autocast.h"
 #include "support.h"
 
 // That planning costs what it says and leaves no trace.
@@ -220,14 +220,13 @@ TEST_F(PlanIsolationTest, CountsTheCastsOfAutocast) {
   }
   for (int64_t kept = 0; kept <= 2; ++kept) {
     stack->options.store_last(kept);
-    at::autocast::set_autocast_enabled(at::kCPU, true);
+    auto autocast = std::make_unique<Autocast>();
     const auto plan = stack->plan(x);
     MemoryMeter::reset();
     const auto before = MemoryMeter::live();
     const auto y = stack->forward(x);
     EXPECT_EQ(MemoryMeter::live() - before, plan.retained_bytes);
-    at::autocast::set_autocast_enabled(at::kCPU, false);
-    at::autocast::clear_cache();
+    autocast.reset();
     y.backward(torch::ones_like(y));
     EXPECT_EQ(MemoryMeter::peak() - before, plan.peak_bytes);
   }
