@@ -5,7 +5,8 @@
 # subdirectory, the project around it has to see them too. (From CMake 3.24 on;
 # with an older one, that project calls find_package(Torch) itself.)
 set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON)
-find_package(Torch REQUIRED)
+include("${CMAKE_CURRENT_LIST_DIR}/find_torch.cmake")
+torchrev_find_torch(REQUIRED)
 unset(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL)
 
 if(Torch_VERSION VERSION_LESS 1.13)

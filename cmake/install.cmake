@@ -33,6 +33,7 @@ write_basic_package_version_file(
   COMPATIBILITY SameMinorVersion)
 install(FILES "${PROJECT_BINARY_DIR}/torchrev-config.cmake"
               "${PROJECT_BINARY_DIR}/torchrev-config-version.cmake"
+              "${PROJECT_SOURCE_DIR}/cmake/find_torch.cmake"
         DESTINATION "${torchrev_package_dir}")
 
 # CPack belongs to the project that is built, and that may be another one.

@@ -39,6 +39,7 @@ set(expected
     ${LIBDIR}/libtorchrev.so
     ${LIBDIR}/libtorchrev.so.${soversion}
     ${LIBDIR}/libtorchrev.so.${VERSION}
+    ${LIBDIR}/cmake/torchrev/find_torch.cmake
     ${LIBDIR}/cmake/torchrev/torchrev-config.cmake
     ${LIBDIR}/cmake/torchrev/torchrev-config-version.cmake
     ${LIBDIR}/cmake/torchrev/torchrev-targets.cmake
