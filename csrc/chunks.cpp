@@ -13,6 +13,12 @@ Chunks::Chunks(int64_t count, int64_t dim, const Tensor& x)
   }
 }
 
+Chunks::Chunks(const ReversibleOptions& options, int64_t step, const Tensor& x)
+    : Chunks(
+          step % 2 == 0 ? options.chunks_f() : options.chunks_g(),
+          options.chunk_dim(),
+          x) {}
+
 Tensor Chunks::of(const Tensor& x, std::size_t i) const {
   if (count_ == 1 || !x.defined()) {
     return x;

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/cat.h>
+#include <torchrev/options.h>
 
 #include <vector>
 
@@ -16,6 +17,8 @@ class Chunks {
  public:
   // At most one chunk a position.
   Chunks(int64_t count, int64_t dim, const Tensor& x);
+  // As `options` say for the branch of `step`, F or G, which gets `x`.
+  Chunks(const ReversibleOptions& options, int64_t step, const Tensor& x);
 
   std::size_t count() const {
     return static_cast<std::size_t>(count_);

@@ -86,11 +86,7 @@ StreamPair run_calls(
 // branch(x), chunk by chunk, in plain autograd.
 Tensor value_of(
     const Stack& stack, const Branch& branch, int64_t step, const Tensor& x) {
-  const auto& options = stack.options;
-  const detail::Chunks chunks(
-      step % 2 == 0 ? options.chunks_f() : options.chunks_g(),
-      options.chunk_dim(),
-      x);
+  const detail::Chunks chunks(stack.options, step, x);
   return chunks.map(x, [&](const Tensor& part, std::size_t /*i*/) {
     return detail::checked_branch(
         {stack.entry, step}, part, [&] { return branch(part, stack.context); });

@@ -19,11 +19,7 @@ Step::Step(
     : call(std::move(call)),
       branch(branch),
       index(index),
-      chunks(
-          is_f() ? this->call->options.chunks_f()
-                 : this->call->options.chunks_g(),
-          this->call->options.chunk_dim(),
-          other),
+      chunks(this->call->options, index, other),
       context(branch.select(context)),
       parameters(branch.parameters()),
       context_witness(this->context),
