@@ -6,11 +6,12 @@
 #include <array>
 #include <vector>
 
+#include "arithmetic.h"
 #include "check.h"
+#include "in_place.h"
 #include "relay.h"
 
-// What a reversible call knows before its first step, and the arithmetic of
-// streams.
+// What a reversible call knows before its first step.
 
 namespace torchrev {
 namespace detail {
@@ -19,39 +20,34 @@ namespace detail {
 struct Call {
   const char* entry;
   ReversibleOptions options;
+  Arithmetic arithmetic;
   // Strides of stream 1 and of stream 2, in forward and when rebuilt: a branch
   // that views its input sees the same layout in the recompute.
   std::array<std::vector<int64_t>, 2> strides;
   Relay relay;
 
+  // `x`: the streams.
   Call(
       const char* entry,
       const ReversibleOptions& options,
-      const Tensor& x1,
-      const Tensor& x2);
+      const Arithmetic& arithmetic,
+      const StreamPair& x);
 };
 
-uint32_t version_of(const Tensor& tensor);
-
-// What `run()` returns for the stream `other`, checked: a branch keeps shape,
-// dtype and device, and leaves its input alone.
+// What `run()` returns for the input `x`, checked: a branch gives a value of
+// `sizes`, keeps dtype and device, and leaves its input alone.
 template <typename Run>
-Tensor checked_branch(const Place& place, const Tensor& other, const Run& run) {
-  const auto version = version_of(other);
+Tensor checked_branch(
+    const Place& place,
+    const Tensor& x,
+    at::IntArrayRef sizes,
+    const Run& run) {
+  const auto version = version_of(x);
   Tensor value = run();
-  check_input_unchanged(place, version == version_of(other));
-  check_branch_output(place, other, value);
+  check_input_unchanged(place, version == version_of(x));
+  check_branch_output(place, x, sizes, value);
   return value;
 }
-
-// out = addend + branch(other), without a graph; both reuse the storage of an
-// operand that nobody else holds. `sum` gives x + value, `difference` x -
-// value.
-Tensor sum(const Tensor& x, Tensor value, at::IntArrayRef strides);
-Tensor difference(Tensor x, Tensor value, at::IntArrayRef strides);
-
-// sum + gradient, in the storage of `sum` if nobody else holds it.
-Tensor accumulate(Tensor sum, const Tensor& gradient);
 
 }  // namespace detail
 }  // namespace torchrev

@@ -12,10 +12,6 @@ namespace detail {
 
 namespace {
 
-std::string none_or(const torch::optional<double>& value) {
-  return value ? std::to_string(*value) : "none";
-}
-
 void check_floating_point(
     const char* entry, const char* name, const Tensor& x) {
   TORCH_CHECK_VALUE(
@@ -45,78 +41,7 @@ void check_floating_point(
       ". Convert it with to(torch::kFloat).");
 }
 
-void check_at_least(
-    const char* entry, const char* name, int64_t least, int64_t value) {
-  TORCH_CHECK_VALUE(
-      value >= least,
-      "torchrev::",
-      entry,
-      ": expected option `",
-      name,
-      "` to be at least ",
-      least,
-      ", but got ",
-      value,
-      ".");
-}
-
 }  // namespace
-
-void check_options(const char* entry, const ReversibleOptions& options) {
-  check_at_least(entry, "save_every", 0, options.save_every());
-  check_at_least(entry, "store_last", 0, options.store_last());
-  check_at_least(entry, "chunks_f", 1, options.chunks_f());
-  check_at_least(entry, "chunks_g", 1, options.chunks_g());
-  TORCH_CHECK_VALUE(
-      !options.memory_budget(),
-      "torchrev::",
-      entry,
-      ": expected option `memory_budget` to be none, but got ",
-      options.memory_budget().value_or(0),
-      ". A budget is planned by torchrev::nn::ReversibleSequential; functions "
-      "take `store_last`.");
-  const auto require = [&](bool ok,
-                           const char* name,
-                           const char* only,
-                           const std::string& value) {
-    TORCHREV_CHECK_IMPLEMENTED(
-        ok,
-        "torchrev::",
-        entry,
-        ": expected option `",
-        name,
-        "` to be ",
-        only,
-        ", but got ",
-        value,
-        ". This version supports no other value.");
-  };
-  require(
-      !options.stream_dtype(),
-      "stream_dtype",
-      "none",
-      options.stream_dtype() ? c10::toString(*options.stream_dtype()) : "");
-  require(
-      !options.fraction_bits(),
-      "fraction_bits",
-      "none",
-      std::to_string(options.fraction_bits().value_or(0)));
-  require(
-      !options.drift_tolerance(),
-      "drift_tolerance",
-      "none",
-      none_or(options.drift_tolerance()));
-  require(
-      options.coupling() == "additive",
-      "coupling",
-      "\"additive\"",
-      "\"" + options.coupling() + "\"");
-  require(
-      options.momentum() == 0.9,
-      "momentum",
-      "0.9",
-      std::to_string(options.momentum()));
-}
 
 void check_blocks(const char* entry, std::size_t size) {
   TORCH_CHECK_VALUE(
@@ -181,7 +106,7 @@ void check_residual(
     const Tensor& x,
     const Streams& streams) {
   check_floating_point(entry, name, x);
-  if (streams.kind == Streams::Kind::kDuplicate) {
+  if (streams.kind != Streams::Kind::kSplit) {
     return;
   }
   const auto dim = streams.dim;
@@ -243,7 +168,10 @@ void check_input_unchanged(const Place& place, bool unchanged) {
 }
 
 void check_branch_output(
-    const Place& place, const Tensor& x, const Tensor& out) {
+    const Place& place,
+    const Tensor& x,
+    at::IntArrayRef sizes,
+    const Tensor& out) {
   TORCH_CHECK_VALUE(
       out.defined(),
       "torchrev::",
@@ -252,14 +180,15 @@ void check_branch_output(
       place,
       " to return a tensor, but got an undefined one.");
   TORCH_CHECK_VALUE(
-      out.sizes() == x.sizes(),
+      out.sizes() == sizes,
       "torchrev::",
       place.entry,
       ": expected ",
       place,
-      " to keep the shape ",
-      x.sizes(),
-      " of its input, but got ",
+      sizes == x.sizes() ? " to keep the shape " : " to return the shape ",
+      sizes,
+      sizes == x.sizes() ? " of its input" : ", as its coupling takes it up",
+      ", but got ",
       out.sizes(),
       ".");
   TORCH_CHECK_TYPE(

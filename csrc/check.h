@@ -16,6 +16,12 @@ namespace detail {
   TORCH_CHECK(condition, "torchrev: internal invariant broken: ", what)
 
 void check_options(const char* entry, const ReversibleOptions& options);
+// What of `options` depends on `x`, an input of the call, and on the number of
+// blocks that have to be invertible.
+void check_streams_options(
+    const char* entry, const ReversibleOptions& options, const Tensor& x);
+void check_invertible(
+    const char* entry, const ReversibleOptions& options, int64_t blocks);
 void check_blocks(const char* entry, std::size_t size);
 
 // Both streams: defined, floating point, dense, of one shape, dtype, device.
@@ -46,9 +52,15 @@ std::ostream& operator<<(std::ostream& stream, const Place& place);
 
 void check_input_unchanged(const Place& place, bool unchanged);
 
-// What a branch returned for the stream `x`.
+// What a branch, which is to give a tensor of `sizes`, returned for `x`.
 void check_branch_output(
-    const Place& place, const Tensor& x, const Tensor& out);
+    const Place& place,
+    const Tensor& x,
+    at::IntArrayRef sizes,
+    const Tensor& out);
+
+// Bits of the fraction of a floating point number.
+int64_t mantissa_bits(at::ScalarType dtype);
 
 }  // namespace detail
 }  // namespace torchrev

@@ -17,10 +17,6 @@
   (TORCH_VERSION_MAJOR > (major) ||           \
    (TORCH_VERSION_MAJOR == (major) && TORCH_VERSION_MINOR >= (minor)))
 
-// Not all releases have TORCH_CHECK_NOT_IMPLEMENTED.
-#define TORCHREV_CHECK_IMPLEMENTED(...) \
-  TORCH_CHECK_WITH(NotImplementedError, __VA_ARGS__)
-
 namespace torchrev {
 namespace detail {
 namespace compat {

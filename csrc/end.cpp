@@ -2,6 +2,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty_strided.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/graph_task.h>
 
 #include "reversible_function.h"
 
@@ -83,10 +84,11 @@ struct End : torch::autograd::Function<End> {
     auto& call = *state->call;
     {
       at::NoGradGuard no_grad;
-      call.relay.put(
+      call.relay.begin(
           state->step,
           state->merge_dim ? streams_of(y[0], *state->merge_dim, call)
-                           : StreamPair{y[0].detach(), y[1].detach()});
+                           : StreamPair{y[0].detach(), y[1].detach()},
+          torch::autograd::get_current_graph_task_keep_graph());
     }
     split_gradient(grads, state->merge_dim);
     return {std::move(grads[0]), std::move(grads[1]), Tensor()};

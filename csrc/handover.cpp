@@ -5,14 +5,10 @@
 namespace torchrev {
 namespace detail {
 
-namespace {
-
 bool has_streams(const c10::Device& device) {
   return device.is_cuda() || device.is_xpu() ||
          device.type() == c10::DeviceType::PrivateUse1;
 }
-
-}  // namespace
 
 Handover::Handover(const at::Tensor& tensor) {
   if (!tensor.defined() || !has_streams(tensor.device())) {

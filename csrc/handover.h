@@ -9,6 +9,9 @@
 namespace torchrev {
 namespace detail {
 
+// Whether work on the device is queued, so that the host runs ahead of it.
+bool has_streams(const c10::Device& device);
+
 // Orders what one stream of an accelerator writes before what another reads,
 // without waiting on the host. Does nothing on the CPU.
 //

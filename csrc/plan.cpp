@@ -191,7 +191,14 @@ class KeyWriter {
                  << options.preserve_rng_state()
                  << options.verify_constant_buffers()
                  << static_cast<int64_t>(options.streams().kind)
-                 << options.streams().dim;
+                 << options.streams().dim
+                 << static_cast<int64_t>(options.stream_dtype().value_or(
+                        at::ScalarType::Undefined))
+                 << options.fraction_bits().value_or(-1)
+                 << options.drift_tolerance().has_value()
+                 << (options.coupling() == "momentum")
+                 << (options.coupling() == "affine")
+                 << reinterpret_cast<intptr_t>(options.custom_coupling().get());
   }
   // Which one, in train or eval mode, and what of it is trained.
   KeyWriter& operator<<(const Branch& branch) {

@@ -50,7 +50,7 @@ void check_position_wise(
   const detail::Unobserved unobserved(branch, x);
   const auto run = [&](const Tensor& part, std::size_t /*i*/) {
     return detail::checked_branch(
-        {kEntry, 0}, part, [&] { return branch(part, context); });
+        {kEntry, 0}, part, part.sizes(), [&] { return branch(part, context); });
   };
   const auto found = difference_of(
       run(x, 0), detail::Chunks(chunks, chunk_dim, x).map(x, run));

@@ -22,7 +22,7 @@ constexpr auto kOptions =
     "bool preserve_rng_state=True, int save_every=0, int store_last=0, "
     "int chunks_f=1, int chunks_g=1, int chunk_dim=1, "
     "ScalarType? stream_dtype=None, int? fraction_bits=None, "
-    "float? drift_tolerance=None, str coupling=\"additive\", "
+    "float? drift_tolerance=0.05, str coupling=\"additive\", "
     "float momentum=0.9";
 
 // Takes the arguments of a call off the stack and hands them out from left to
@@ -106,14 +106,20 @@ void Arguments::append_context(
 Streams Arguments::streams() {
   const auto name = next().toStringRef();
   const auto dim = next().toInt();
+  if (name == "split") {
+    return {Streams::Kind::kSplit, dim};
+  }
   TORCH_CHECK_VALUE(
-      name == "split" || name == "duplicate",
+      name == "duplicate" || name == "velocity",
       schema_.name(),
-      ": expected `streams` to be \"split\" or \"duplicate\", but got \"",
+      ": expected `streams` to be \"split\", \"duplicate\" or \"velocity\", "
+      "but got \"",
       name,
       "\".");
-  return name == "split" ? Streams{Streams::Kind::kSplit, dim}
-                         : Streams{Streams::Kind::kDuplicate, 0};
+  return {
+      name == "duplicate" ? Streams::Kind::kDuplicate
+                          : Streams::Kind::kVelocity,
+      0};
 }
 
 ReversibleOptions Arguments::options() {

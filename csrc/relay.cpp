@@ -5,11 +5,37 @@
 namespace torchrev {
 namespace detail {
 
+void Relay::observe(std::shared_ptr<StreamObserver> observer) {
+  observer_ = std::move(observer);
+}
+
+void Relay::in_forward(int64_t step, const StreamPair& pair) {
+  if (observer_) {
+    observer_->in_forward(step, pair);
+  }
+}
+
+void Relay::begin(int64_t step, StreamPair pair, bool keeps_graph) {
+  const auto slot = slot_of_pass();
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    slot->observer = keeps_graph ? observer_ : std::move(observer_);
+  }
+  put(*slot, step, std::move(pair));
+}
+
 void Relay::put(int64_t step, StreamPair pair) {
   const auto slot = slot_of_pass();
-  slot->step = step;
-  slot->handovers = {Handover(pair[0]), Handover(pair[1])};
-  slot->pair = std::move(pair);
+  if (slot->observer) {
+    slot->observer->rebuilt(step + 1, pair);
+  }
+  put(*slot, step, std::move(pair));
+}
+
+void Relay::put(Slot& slot, int64_t step, StreamPair pair) {
+  slot.step = step;
+  slot.handovers = {Handover(pair[0]), Handover(pair[1])};
+  slot.pair = std::move(pair);
 }
 
 StreamPair Relay::take(int64_t step) {

@@ -8,14 +8,10 @@
 #include <unordered_map>
 
 #include "handover.h"
+#include "observer.h"
 
 namespace torchrev {
 namespace detail {
-
-using at::Tensor;
-
-// The two streams of a stack between two steps, without gradient history.
-using StreamPair = std::array<Tensor, 2>;
 
 // Hands the reconstructed pair from one step of a call to the step before it,
 // within each backward pass that runs over the call.
@@ -27,8 +23,18 @@ using StreamPair = std::array<Tensor, 2>;
 //    the pair is ordered after it.
 // 4. Pairs carry no grad_fn: a relay is owned by the graph's nodes, so one that
 //    led back to them would be a cycle.
+// 5. An observer sees the pairs of forward and those of passes that start at
+//    the end of the call. It goes with the first pass that frees the graph.
 class Relay {
  public:
+  void observe(std::shared_ptr<StreamObserver> observer);
+
+  // The streams before `step`, in forward.
+  void in_forward(int64_t step, const StreamPair& pair);
+
+  // Leaves `pair`, the end of the call, for `step`: a pass begins.
+  void begin(int64_t step, StreamPair pair, bool keeps_graph);
+
   // Leaves `pair` for `step`, in the running backward pass.
   void put(int64_t step, StreamPair pair);
 
@@ -41,12 +47,16 @@ class Relay {
     int64_t step;
     StreamPair pair;
     std::array<Handover, 2> handovers;
+    std::shared_ptr<StreamObserver> observer;
   };
 
   // The slot of the running pass; made, and given to the pass, if missing.
   std::shared_ptr<Slot> slot_of_pass();
 
+  void put(Slot& slot, int64_t step, StreamPair pair);
+
   std::mutex mutex_;
+  std::shared_ptr<StreamObserver> observer_;
   std::unordered_map<int64_t, std::weak_ptr<Slot>> slots_;
 };
 

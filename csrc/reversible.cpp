@@ -1,19 +1,24 @@
 #include <torchrev/reversible.h>
 
+#include <ATen/WrapDimUtils.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <vector>
 
 #include "check.h"
 #include "chunks.h"
+#include "drift_guard.h"
 #include "reversible_function.h"
+#include "verdict.h"
 
 namespace torchrev {
 
 namespace {
 
+using detail::Arithmetic;
 using detail::Call;
 using detail::StreamPair;
 
@@ -23,6 +28,8 @@ struct Stack {
   at::ArrayRef<BranchPair> blocks;
   at::TensorList context;
   const ReversibleOptions& options;
+  // Instead of the drift guard.
+  std::shared_ptr<detail::StreamObserver> observer = nullptr;
 
   int64_t depth() const {
     return static_cast<int64_t>(blocks.size());
@@ -52,21 +59,43 @@ std::vector<Range> calls_of(const Stack& stack) {
   return calls;
 }
 
+// The streams before a range are rebuilt if stream 2, of which F is a function,
+// needs a gradient.
+std::shared_ptr<detail::StreamObserver> observer_of(
+    const Stack& stack, const Range& range, const StreamPair& x) {
+  const auto& tolerance = stack.options.drift_tolerance();
+  const bool watched =
+      tolerance && at::GradMode::is_enabled() && !x[0].is_meta();
+  if (stack.observer || !watched) {
+    return stack.observer;
+  }
+  return std::make_shared<detail::DriftGuard>(
+      stack.entry, *tolerance, range.begin, range.end, x[1].requires_grad());
+}
+
 StreamPair run_steps(
     const std::shared_ptr<Call>& call,
     const Stack& stack,
     const Range& range,
     StreamPair x) {
   for (auto i = range.begin; i < range.end; ++i) {
+    call->relay.in_forward(2 * i, x);
     const auto& [f, g] = stack.blocks[i];
     x[0] = detail::apply_step(call, f, 2 * i, x[0], x[1], stack.context);
     x[1] = detail::apply_step(call, g, 2 * i + 1, x[1], x[0], stack.context);
   }
+  call->relay.in_forward(2 * range.end, x);
   return x;
 }
 
-std::shared_ptr<Call> make_call(const Stack& stack, const StreamPair& x) {
-  return std::make_shared<Call>(stack.entry, stack.options, x[0], x[1]);
+std::shared_ptr<Call> make_call(
+    const Stack& stack,
+    const Arithmetic& arithmetic,
+    const Range& range,
+    const StreamPair& x) {
+  auto call = std::make_shared<Call>(stack.entry, stack.options, arithmetic, x);
+  call->relay.observe(observer_of(stack, range, x));
+  return call;
 }
 
 int64_t last_step(const Range& range) {
@@ -74,57 +103,124 @@ int64_t last_step(const Range& range) {
 }
 
 StreamPair run_calls(
-    const Stack& stack, at::ArrayRef<Range> calls, StreamPair x) {
+    const Stack& stack,
+    const Arithmetic& arithmetic,
+    at::ArrayRef<Range> calls,
+    StreamPair x) {
   for (const auto& range : calls) {
-    const auto call = make_call(stack, x);
+    const auto call = make_call(stack, arithmetic, range, x);
     x = run_steps(call, stack, range, std::move(x));
     x = detail::apply_end(call, last_step(range), x);
   }
   return x;
 }
 
-// branch(x), chunk by chunk, in plain autograd.
+// What the branch of `step` returns for the stream `x`, chunk by chunk, in
+// plain autograd.
 Tensor value_of(
-    const Stack& stack, const Branch& branch, int64_t step, const Tensor& x) {
+    const Stack& stack,
+    const Arithmetic& arithmetic,
+    int64_t step,
+    const Tensor& x) {
+  const auto& block = stack.blocks[step / 2];
+  const auto& branch = step % 2 == 0 ? block.f : block.g;
   const detail::Chunks chunks(stack.options, step, x);
-  return chunks.map(x, [&](const Tensor& part, std::size_t /*i*/) {
-    return detail::checked_branch(
-        {stack.entry, step}, part, [&] { return branch(part, stack.context); });
-  });
+  return chunks.map(
+      arithmetic.leave(x), [&](const Tensor& part, std::size_t /*i*/) {
+        return detail::checked_branch(
+            {stack.entry, step},
+            part,
+            arithmetic.value_sizes(part.sizes()),
+            [&] { return branch(part, stack.context); });
+      });
 }
 
 // The last blocks, which keep their activations.
-StreamPair run_stored(const Stack& stack, StreamPair x) {
-  for (auto i = stack.depth() - stack.stored(); i < stack.depth(); ++i) {
-    const auto& [f, g] = stack.blocks[i];
-    x[0] = x[0] + value_of(stack, f, 2 * i, x[1]);
-    x[1] = x[1] + value_of(stack, g, 2 * i + 1, x[0]);
+StreamPair run_stored(
+    const Stack& stack, const Arithmetic& arithmetic, StreamPair x) {
+  for (auto step = 2 * (stack.depth() - stack.stored());
+       step < 2 * stack.depth();
+       ++step) {
+    auto& addend = x[step % 2];
+    const auto& other = x[1 - step % 2];
+    addend = arithmetic.couple(
+        {stack.entry, step}, addend, value_of(stack, arithmetic, step, other));
   }
   return x;
 }
 
-StreamPair run(const Stack& stack, StreamPair x) {
-  return run_stored(stack, run_calls(stack, calls_of(stack), std::move(x)));
+// The streams after the stack, as streams.
+StreamPair run_streams(
+    const Stack& stack, const Arithmetic& arithmetic, StreamPair x) {
+  return run_stored(
+      stack,
+      arithmetic,
+      run_calls(stack, arithmetic, calls_of(stack), std::move(x)));
 }
 
-Tensor run_merged(const Stack& stack, StreamPair x, int64_t dim) {
+// Branches in chunks give the values of chunks: a coupling that widens them
+// along the dimension of the chunks would mix them up.
+void check_values(
+    const Stack& stack, const Arithmetic& arithmetic, const Tensor& stream) {
+  const auto sizes = arithmetic.value_sizes(stream.sizes());
+  const auto& options = stack.options;
+  if (options.chunks_f() == 1 && options.chunks_g() == 1) {
+    return;
+  }
+  const auto dim = at::maybe_wrap_dim(options.chunk_dim(), stream.dim());
+  TORCH_CHECK_VALUE(
+      sizes.size() == stream.sizes().size() && sizes[dim] == stream.size(dim),
+      "torchrev::",
+      stack.entry,
+      ": expected branches in chunks along dimension ",
+      dim,
+      " to return the size of their input there, but got a coupling that asks "
+      "for ",
+      at::IntArrayRef(sizes),
+      " (stream ",
+      stream.sizes(),
+      "). Choose another `chunk_dim`.");
+}
+
+Tensor run_merged(const Stack& stack, const Tensor& x, int64_t dim) {
+  const Arithmetic arithmetic(stack.entry, stack.options, x);
+  const auto halves = x.chunk(2, dim);
+  check_values(stack, arithmetic, halves[0]);
+  StreamPair streams{arithmetic.enter(halves[0]), arithmetic.enter(halves[1])};
   const auto calls = calls_of(stack);
   if (stack.stored() > 0) {
-    const auto y = run(stack, std::move(x));
-    return at::cat({y[0], y[1]}, dim);
+    const auto y = run_streams(stack, arithmetic, std::move(streams));
+    return arithmetic.leave(at::cat({y[0], y[1]}, dim));
   }
-  x = run_calls(
-      stack, at::ArrayRef<Range>(calls).slice(0, calls.size() - 1), x);
-  const auto call = make_call(stack, x);
-  return detail::apply_merging_end(
+  streams = run_calls(
+      stack,
+      arithmetic,
+      at::ArrayRef<Range>(calls).slice(0, calls.size() - 1),
+      std::move(streams));
+  const auto& last = calls.back();
+  const auto call = make_call(stack, arithmetic, last, streams);
+  return arithmetic.leave(detail::apply_merging_end(
       call,
-      last_step(calls.back()),
-      run_steps(call, stack, calls.back(), std::move(x)),
-      dim);
+      last_step(last),
+      run_steps(call, stack, last, std::move(streams)),
+      dim));
 }
 
-// What every entry checks first.
-void check_call(const Stack& stack) {
+// The blocks that backward inverts.
+int64_t rebuilt(const Stack& stack) {
+  return at::GradMode::is_enabled() ? stack.depth() - stack.stored() : 0;
+}
+
+// What every entry checks: first the stack, then, with a tensor `x` that is as
+// it should be, the call, of which `inverted` blocks are.
+void check_call(const Stack& stack, const Tensor& x, int64_t inverted) {
+  detail::judge_arrived();
+  detail::check_chunks(stack.entry, stack.options, x);
+  detail::check_streams_options(stack.entry, stack.options, x);
+  detail::check_invertible(stack.entry, stack.options, inverted);
+}
+
+void check_stack(const Stack& stack) {
   detail::check_blocks(stack.entry, stack.blocks.size());
   detail::check_options(stack.entry, stack.options);
   for (const auto& block : stack.blocks) {
@@ -135,34 +231,42 @@ void check_call(const Stack& stack) {
 
 std::tuple<Tensor, Tensor> checked_run(
     const Stack& stack, const Tensor& x1, const Tensor& x2) {
-  check_call(stack);
+  check_stack(stack);
   detail::check_streams(stack.entry, "x1", x1, "x2", x2);
-  detail::check_chunks(stack.entry, stack.options, x1);
-  auto y = run(stack, {x1, x2});
-  return {std::move(y[0]), std::move(y[1])};
+  check_call(stack, x1, rebuilt(stack));
+  const Arithmetic arithmetic(stack.entry, stack.options, x1);
+  check_values(stack, arithmetic, x1);
+  const auto y = run_streams(
+      stack, arithmetic, {arithmetic.enter(x1), arithmetic.enter(x2)});
+  return {arithmetic.leave(y[0]), arithmetic.leave(y[1])};
 }
 
 StreamPair invert(const Stack& stack, const Tensor& y1, const Tensor& y2) {
-  at::NoGradGuard no_grad;
-  const Call call(stack.entry, stack.options, y1, y2);
-  // Aliases of the caller's tensors: their storage is shared, so never reused.
-  auto x1 = y1.detach();
-  auto x2 = y2.detach();
-  for (auto i = stack.depth(); i-- > 0;) {
-    const auto& [f, g] = stack.blocks[i];
-    x2 = detail::difference(
-        std::move(x2), value_of(stack, g, 2 * i + 1, x1), call.strides[1]);
-    x1 = detail::difference(
-        std::move(x1), value_of(stack, f, 2 * i, x2), call.strides[0]);
+  const at::NoGradGuard no_grad;
+  const Arithmetic arithmetic(stack.entry, stack.options, y1);
+  check_values(stack, arithmetic, y1);
+  // Aliases of the caller's tensors share their storage, which is not reused.
+  StreamPair streams{
+      arithmetic.enter(y1.detach()), arithmetic.enter(y2.detach())};
+  const Call call(stack.entry, stack.options, arithmetic, streams);
+  for (auto step = 2 * stack.depth(); step-- > 0;) {
+    auto& out = streams[step % 2];
+    const auto& other = streams[1 - step % 2];
+    auto value = value_of(stack, arithmetic, step, other);
+    out = arithmetic.separate(
+        {stack.entry, step},
+        std::move(out),
+        std::move(value),
+        call.strides[step % 2]);
   }
-  return {std::move(x1), std::move(x2)};
+  return {arithmetic.leave(streams[0]), arithmetic.leave(streams[1])};
 }
 
 std::tuple<Tensor, Tensor> checked_invert(
     const Stack& stack, const Tensor& y1, const Tensor& y2) {
-  check_call(stack);
+  check_stack(stack);
   detail::check_streams(stack.entry, "y1", y1, "y2", y2);
-  detail::check_chunks(stack.entry, stack.options, y1);
+  check_call(stack, y1, stack.depth());
   auto x = invert(stack, y1, y2);
   return {std::move(x[0]), std::move(x[1])};
 }
@@ -195,16 +299,23 @@ Tensor reversible_residual(
     at::TensorList context,
     const ReversibleOptions& options) {
   const Stack stack{"reversible_residual", blocks, context, options};
-  check_call(stack);
+  check_stack(stack);
   const auto streams = options.streams();
   detail::check_residual(stack.entry, "x", x, streams);
-  detail::check_chunks(stack.entry, options, x);
-  if (streams.kind == Streams::Kind::kDuplicate) {
-    const auto y = run(stack, {x, x});
-    return (y[0] + y[1]) / 2;
+  check_call(stack, x, rebuilt(stack));
+  if (streams.kind == Streams::Kind::kSplit) {
+    return run_merged(stack, x, streams.dim);
   }
-  const auto x12 = x.chunk(2, streams.dim);
-  return run_merged(stack, {x12[0], x12[1]}, streams.dim);
+  const Arithmetic arithmetic(stack.entry, options, x);
+  check_values(stack, arithmetic, x);
+  const auto stream = arithmetic.enter(x);
+  if (streams.kind == Streams::Kind::kVelocity) {
+    const auto velocity = at::zeros_like(stream.detach());
+    return arithmetic.leave(
+        run_streams(stack, arithmetic, {velocity, stream})[1]);
+  }
+  const auto y = run_streams(stack, arithmetic, {stream, stream});
+  return arithmetic.leave((y[0] + y[1]) / 2);
 }
 
 std::tuple<Tensor, Tensor> reversible_block_inverse(
@@ -235,20 +346,37 @@ Tensor reversible_residual_inverse(
     at::TensorList context,
     const ReversibleOptions& options) {
   const Stack stack{"reversible_residual_inverse", blocks, context, options};
-  check_call(stack);
+  check_stack(stack);
   const auto streams = options.streams();
   detail::check_residual(stack.entry, "y", y, streams);
-  detail::check_chunks(stack.entry, options, y);
   TORCH_CHECK_VALUE(
       streams.kind == Streams::Kind::kSplit,
       "torchrev::",
       stack.entry,
-      ": expected split() streams, but got duplicate(): a "
-      "mean does not determine a pair. Use the inverse of the two streams.");
+      ": expected split() streams, but got ",
+      streams.kind == Streams::Kind::kDuplicate
+          ? "duplicate(): a mean does not"
+          : "velocity(): one stream does not",
+      " determine a pair. Use the inverse of the two streams.");
+  check_call(stack, y, stack.depth());
   at::NoGradGuard no_grad;
   const auto y12 = y.chunk(2, streams.dim);
   const auto x = invert(stack, y12[0], y12[1]);
   return at::cat({x[0], x[1]}, streams.dim);
 }
 
+namespace detail {
+
+StreamPair run_observed(
+    at::ArrayRef<BranchPair> blocks,
+    const StreamPair& x,
+    at::TensorList context,
+    const ReversibleOptions& options,
+    std::shared_ptr<StreamObserver> observer) {
+  auto y = checked_run(
+      {"drift", blocks, context, options, std::move(observer)}, x[0], x[1]);
+  return {std::get<0>(y), std::get<1>(y)};
+}
+
+}  // namespace detail
 }  // namespace torchrev

@@ -1,10 +1,10 @@
 #include "step.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/add.h>
 #include <ATen/ops/empty_strided.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "in_place.h"
 #include "reversible_function.h"
 
 namespace torchrev {
@@ -39,26 +39,30 @@ variable_list Step::declared() const {
 
 Tensor Step::forward(
     const Tensor& addend, const Tensor& other, bool record, bool search) {
+  const auto join = [&](const Tensor& x, const Tensor& y, auto strides) {
+    return call->arithmetic.join(
+        place(), x, value_of(y, record, search), strides);
+  };
   if (chunks.count() == 1) {
-    return sum(addend, value_of(other, record, search), strides_of_out());
+    return join(addend, other, strides_of_out());
   }
   auto out =
       at::empty_strided(addend.sizes(), strides_of_out(), addend.options());
   for (std::size_t i = 0; i < chunks.count(); ++i) {
-    auto part = chunks.of(out, i);
-    at::add_out(
-        part,
-        chunks.of(addend, i),
-        value_of(chunks.of(other, i), record, search));
+    const auto part = chunks.of(out, i);
+    part.copy_(
+        join(chunks.of(addend, i), chunks.of(other, i), layout_of(part)));
   }
   return out;
 }
 
 Tensor Step::value_of(const Tensor& other, bool record, bool search) {
-  auto value = checked_branch(place(), other, [&] {
-    return search ? run_and_search(other, record)
-                  : run({other, context, parameters}, record);
-  });
+  const auto x = call->arithmetic.leave(other);
+  auto value =
+      checked_branch(place(), x, call->arithmetic.value_sizes(x.sizes()), [&] {
+        return search ? run_and_search(x, record)
+                      : run({x, context, parameters}, record);
+      });
   branch_dtype = value.scalar_type();
   return value;
 }

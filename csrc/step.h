@@ -70,7 +70,7 @@ struct Step : torch::CustomClassHolder {
   };
   using Run = std::function<Tensor(const Inputs&)>;
 
-  // What backward works with: the pair after the step, cut up in this order.
+  // What backward works with.
   struct Around {
     const variable_list& context;
     const Tensor& other;
@@ -92,9 +92,10 @@ struct Step : torch::CustomClassHolder {
   Tensor recompute(
       LocalGraph& graph,
       const Run& run,
+      const Around& around,
+      Tensor out,
       const Tensor& other,
-      const variable_list& context,
-      bool differentiate) const;
+      at::IntArrayRef strides) const;
   variable_list backward_whole(const Around& around);
   variable_list backward_in_chunks(const Around& around);
   void add_chunk(

@@ -1,9 +1,11 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_strided.h>
-#include <ATen/ops/sub.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/graph_task.h>
 
+#include <algorithm>
+
+#include "in_place.h"
 #include "step.h"
 
 namespace torchrev {
@@ -11,7 +13,8 @@ namespace detail {
 
 namespace {
 
-// Position of `other` among the inputs of a step's node.
+// Positions among the inputs of a step's node.
+constexpr std::size_t kAddend = 0;
 constexpr std::size_t kOther = 1;
 
 // Each puts back what it found, so the last one goes first.
@@ -30,7 +33,8 @@ struct Reruns {
 //   grad_addend = grad
 //   grad_other  = (d branch / d other)^T grad, likewise for what is declared,
 // where the gradient of `other` through the rest of the graph is added by the
-// engine: `other` is the output of the step before this one.
+// engine: `other` is the output of the step before this one. With another
+// coupling autograd gives both, from out = coupling(addend, branch(other)).
 variable_list Step::backward(const variable_list& context, Tensor grad) {
   auto pair = take_pair();
   auto stream = std::move(pair[is_f() ? 0 : 1]);
@@ -55,7 +59,12 @@ variable_list Step::backward(const variable_list& context, Tensor grad) {
   if (!torch::autograd::get_current_graph_task_keep_graph()) {
     replays.clear();
   }
-  gradients.insert(gradients.begin(), std::move(grad));
+  if (call->arithmetic.is_additive() || !grad.defined()) {
+    gradients.insert(gradients.begin(), std::move(grad));
+  } else {
+    // The addend was entered last; it is the node's first input.
+    std::rotate(gradients.begin(), gradients.end() - 1, gradients.end());
+  }
   return gradients;
 }
 
@@ -66,19 +75,17 @@ variable_list Step::backward_whole(const Around& around) {
   const Run run = [&](const Inputs& inputs) {
     return chunks.map(inputs.other, [&](const Tensor& part, std::size_t i) {
       reruns.stack.push_back(std::make_unique<Rerun>(replays[i]));
-      return (*reruns.stack.back())(part, inputs.context, inputs.parameters);
+      return (*reruns.stack.back())(
+          call->arithmetic.leave(part), inputs.context, inputs.parameters);
     });
   };
-  auto value = recompute(
-      graph, run, around.other, around.context, around.grad.defined());
-  if (around.rebuild) {
-    around.stream = difference(
-        std::move(around.stream), std::move(value), strides_of_out());
-  }
-  value.reset();
-  if (!around.rebuild) {
-    around.stream.reset();
-  }
+  around.stream = recompute(
+      graph,
+      run,
+      around,
+      std::move(around.stream),
+      around.other,
+      strides_of_out());
   return graph.backward(around.grad);
 }
 
@@ -87,27 +94,28 @@ variable_list Step::backward_in_chunks(const Around& around) {
   const auto out = std::move(around.stream);
   if (around.rebuild) {
     around.stream =
-        at::empty_strided(out.sizes(), strides_of_out(), out.options());
+        is_reusable(out, strides_of_out())
+            ? out
+            : at::empty_strided(out.sizes(), strides_of_out(), out.options());
   }
-  // Of all inputs of the node but the addend.
-  variable_list sums(node->num_outputs() - 1);
+  // Of the ends of the local graphs.
+  variable_list sums(
+      node->num_outputs() - (call->arithmetic.is_additive() ? 1 : 0));
   for (std::size_t i = 0; i < chunks.count(); ++i) {
     LocalGraph graph(/*differentiable=*/false);
     Rerun rerun(replays[i]);
-    const Run run = [&rerun](const Inputs& inputs) {
-      return rerun(inputs.other, inputs.context, inputs.parameters);
+    const Run run = [&](const Inputs& inputs) {
+      return rerun(
+          call->arithmetic.leave(inputs.other),
+          inputs.context,
+          inputs.parameters);
     };
-    auto value = recompute(
-        graph,
-        run,
-        chunks.of(around.other, i),
-        around.context,
-        around.grad.defined());
+    const auto part = chunks.of(out, i);
+    const auto addend = recompute(
+        graph, run, around, part, chunks.of(around.other, i), layout_of(part));
     if (around.rebuild) {
-      auto part = chunks.of(around.stream, i);
-      at::sub_out(part, chunks.of(out, i), value);
+      chunks.of(around.stream, i).copy_(addend);
     }
-    value.reset();
     graph.deliver(
         chunks.of(around.grad, i), [&](std::size_t end, Tensor gradient) {
           add_chunk(sums[end], end, std::move(gradient), around.other, i);
@@ -116,16 +124,17 @@ variable_list Step::backward_in_chunks(const Around& around) {
   return sums;
 }
 
-// `other`, the first end, gets the gradient of each chunk in its place; what is
-// declared, their sum. (A gradient is often a transposed view, which holds its
-// base as well: its data alone can be added to in place.)
+// `other`, the first end, gets the gradient of each chunk in its place, and so
+// does the addend, if it is an end, after all inputs but itself; what is
+// declared gets the sum. (A gradient is often a transposed view, which holds
+// its base as well: its data alone can be added to in place.)
 void Step::add_chunk(
     Tensor& sum,
     std::size_t end,
     Tensor gradient,
     const Tensor& other,
     std::size_t chunk) const {
-  if (end == 0) {
+  if (end == 0 || end == node->num_outputs() - 1) {
     if (!sum.defined()) {
       sum = at::zeros_like(other);
     }
@@ -172,18 +181,37 @@ Step::Inputs Step::enter(
   return inputs;
 }
 
-// The branch's result without its graph, which `graph` holds on to.
+// Runs the branch in `graph`, and takes its value off `out`: returns the addend
+// if that is to be rebuilt or differentiated.
 Tensor Step::recompute(
     LocalGraph& graph,
     const Run& run,
+    const Around& around,
+    Tensor out,
     const Tensor& other,
-    const variable_list& context,
-    bool differentiate) const {
-  torch::AutoGradMode grad_mode(differentiate);
-  auto value = run(enter(graph, other, context, differentiate));
+    at::IntArrayRef strides) const {
+  const bool differentiate = around.grad.defined();
+  const auto& arithmetic = call->arithmetic;
+  const torch::AutoGradMode grad_mode(differentiate);
+  auto value = run(enter(graph, other, around.context, differentiate));
   check_recomputed(value, other);
-  graph.check(place(), value);
-  return value.detach();
+  const auto separate = [&](Tensor value) {
+    const at::NoGradGuard no_grad;
+    return arithmetic.separate(
+        place(), std::move(out), std::move(value), strides);
+  };
+  if (arithmetic.is_additive() || !differentiate) {
+    graph.check(place(), value);
+    value = value.detach();
+    return around.rebuild ? separate(std::move(value)) : Tensor();
+  }
+  const auto addend = separate(value.detach());
+  const auto alias = graph.enter(
+      addend,
+      node->next_edge(kAddend),
+      node->task_should_compute_output(kAddend));
+  graph.check(place(), arithmetic.couple(place(), alias, value));
+  return addend;
 }
 
 StreamPair Step::take_pair() {
@@ -208,7 +236,8 @@ StreamPair Step::take_pair() {
 }
 
 void Step::check_recomputed(const Tensor& value, const Tensor& other) const {
-  const bool same = value.defined() && value.sizes() == other.sizes() &&
+  const auto sizes = call->arithmetic.value_sizes(other.sizes());
+  const bool same = value.defined() && value.sizes() == sizes &&
                     value.scalar_type() == branch_dtype &&
                     value.device() == other.device();
   TORCH_CHECK_VALUE(
@@ -218,7 +247,7 @@ void Step::check_recomputed(const Tensor& value, const Tensor& other) const {
       ": expected the recompute of ",
       place(),
       " to return shape ",
-      other.sizes(),
+      at::IntArrayRef(sizes),
       " and dtype ",
       branch_dtype,
       " as its forward did, but got ",

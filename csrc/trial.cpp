@@ -2,6 +2,7 @@
 
 #include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/zeros_like.h>
 #include <ATen/record_function.h>
 #include <c10/core/Allocator.h>
@@ -9,6 +10,7 @@
 #include <torch/csrc/autograd/variable.h>
 #include <torchrev/reversible.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <unordered_map>
@@ -100,17 +102,6 @@ variable_list run(const StackCall& call) {
   return {std::move(y1), std::move(y2)};
 }
 
-// What `call.x` becomes.
-variable_list streams_of(const StackCall& call) {
-  if (call.x.size() == 2) {
-    return call.x;
-  }
-  const auto streams = call.options.streams();
-  return streams.kind == Streams::Kind::kDuplicate
-             ? variable_list{call.x[0], call.x[0]}
-             : call.x[0].chunk(2, streams.dim);
-}
-
 // `call` over aliases of its tensors that lead nowhere.
 struct Isolated {
   Isolated(LocalGraph& graph, const StackCall& call) : call(call) {
@@ -192,7 +183,68 @@ void check_reported(const Meter& meter, const Tensor& y) {
       "budget.");
 }
 
+// 1, 2, ..., 7, 1, 2, ...: another number for each element and its neighbours.
+Tensor weights_for(const Tensor& y) {
+  return at::arange(y.numel(), y.options().dtype(at::kLong))
+      .remainder_(7)
+      .add_(1)
+      .to(y.scalar_type())
+      .view(y.sizes());
+}
+
+int64_t trained_parameters(const BranchPair& block) {
+  int64_t count = 0;
+  for (const auto* branch : {&block.f, &block.g}) {
+    for (const auto& parameter : branch->parameters()) {
+      count += parameter.requires_grad();
+    }
+  }
+  return count;
+}
+
 }  // namespace
+
+variable_list streams_of(const StackCall& call) {
+  if (call.x.size() == 2) {
+    return call.x;
+  }
+  const auto& x = call.x[0];
+  const auto streams = call.options.streams();
+  switch (streams.kind) {
+    case Streams::Kind::kDuplicate:
+      return {x, x};
+    case Streams::Kind::kVelocity:
+      return {at::zeros_like(x.detach()), x};
+    default:
+      return x.chunk(2, streams.dim);
+  }
+}
+
+std::vector<variable_list> gradients_of_blocks(
+    const StackCall& call, const Run& run) {
+  const auto guards = unobserved(call);
+  const torch::AutoGradMode grad_mode(true);
+  const EmptyAutocastCache no_casts;
+  LocalGraph graph(/*differentiable=*/false);
+  const Isolated isolated(graph, call);
+  variable_list weights;
+  for (const auto& y : run(isolated.call)) {
+    graph.check({"drift", 0}, y);
+    weights.push_back(weights_for(y));
+  }
+  const auto gradients = graph.backward(weights);
+  std::vector<variable_list> blocks;
+  // Parameters were declared last.
+  auto end = gradients.end();
+  for (auto block = call.blocks.rbegin(); block != call.blocks.rend();
+       ++block) {
+    const auto begin = end - trained_parameters(*block);
+    blocks.emplace_back(begin, end);
+    end = begin;
+  }
+  std::reverse(blocks.begin(), blocks.end());
+  return blocks;
+}
 
 StepBytes measure_step(const StackCall& call) {
   const auto guards = unobserved(call);

@@ -4,6 +4,7 @@
 #include <torchrev/branch.h>
 #include <torchrev/options.h>
 
+#include <functional>
 #include <vector>
 
 // Measures the bytes of a training step by running it.
@@ -44,6 +45,15 @@ struct StepBytes {
 //
 // Throws c10::ValueError if the allocator of the device does not report.
 StepBytes measure_step(const StackCall& call);
+
+// x1 and x2 of `call`.
+std::vector<Tensor> streams_of(const StackCall& call);
+
+// The gradients of `run(call)`'s results, weighted by fixed numbers, for the
+// parameters that require grad, block by block. Leaves no trace, as above.
+using Run = std::function<std::vector<Tensor>(const StackCall&)>;
+std::vector<std::vector<Tensor>> gradients_of_blocks(
+    const StackCall& call, const Run& run);
 
 // The bytes of a step of each block by itself, in plain autograd, over the
 // streams that reach it.

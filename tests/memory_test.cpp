@@ -22,6 +22,10 @@ Tensor random_input() {
   return torch::randn({64, 2 * kWidth}, at::kDouble).requires_grad_();
 }
 
+// Of the drift guard, in float64: four fingerprints of two streams, their
+// positions, and whether the end is finite.
+constexpr int64_t kFingerprints = (4 * 2 + 1) * 128 * 8 + 1;
+
 int64_t bytes_of(const Tensor& tensor) {
   return static_cast<int64_t>(tensor.nbytes());
 }
@@ -114,7 +118,13 @@ class MemoryTest : public testing::Test {
   int64_t before = 0;
 };
 
-TEST_F(MemoryTest, ForwardRetainsNothingButItsOutput) {
+TEST_F(MemoryTest, ForwardRetainsNothingButItsOutputAndFingerprints) {
+  const Tensor y = stack->forward(x);
+  EXPECT_EQ(MemoryMeter::live(), before + bytes_of(y) + kFingerprints);
+}
+
+TEST_F(MemoryTest, ForwardWithoutDriftGuardRetainsNothingButItsOutput) {
+  stack->options.drift_tolerance(torch::nullopt);
   const Tensor y = stack->forward(x);
   EXPECT_EQ(MemoryMeter::live(), before + bytes_of(y));
 }
@@ -124,13 +134,15 @@ TEST_F(MemoryTest, ForwardOfDuplicatesRetainsOnePairBesidesItsOutput) {
   duplicates->push_back(mlp(2 * kWidth), mlp(2 * kWidth));
   before = MemoryMeter::live();
   const Tensor y = duplicates->forward(x);
-  EXPECT_EQ(MemoryMeter::live(), before + 3 * bytes_of(y));
+  EXPECT_EQ(MemoryMeter::live(), before + 3 * bytes_of(y) + kFingerprints);
 }
 
 TEST_F(MemoryTest, ForwardOfStreamsRetainsNothingButItsOutputs) {
   const auto halves = x.detach().chunk(2, -1);
   const auto [y1, y2] = stack->forward_streams(halves[0], halves[1]);
-  EXPECT_EQ(MemoryMeter::live(), before + bytes_of(y1) + bytes_of(y2));
+  EXPECT_EQ(
+      MemoryMeter::live(),
+      before + bytes_of(y1) + bytes_of(y2) + kFingerprints);
 }
 
 TEST_F(MemoryTest, ForwardWithoutGraphRetainsNothingButItsOutput) {

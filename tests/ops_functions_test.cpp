@@ -13,7 +13,8 @@ constexpr int64_t kWidth = 4;
 const std::string kKeywords =
     "bool preserve_rng_state=True, int save_every=0, int store_last=0, "
     "int chunks_f=1, int chunks_g=1, int chunk_dim=1, ScalarType? "
-    "stream_dtype=None, int? fraction_bits=None, float? drift_tolerance=None, "
+    "stream_dtype=None, int? fraction_bits=None, float? "
+    "drift_tolerance=0.050000000000000003, "
     "str coupling=\"additive\", float momentum=0.90000000000000002";
 
 struct Signature {

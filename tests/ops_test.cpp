@@ -1,5 +1,5 @@
 #include "ops_resolver.h"
-#include "support.h"
+#include "oracle.h"
 
 #include <sstream>
 #include <string>
@@ -100,7 +100,8 @@ TEST_F(OpsTest, AcceptsTheDefaultOfEveryKeyword) {
   EXPECT_TRUE(CallMatchesPlain(
       "reversible_sequence(self.blocks, x1, x2, preserve_rng_state=True, "
       "save_every=0, store_last=0, chunks_f=1, chunks_g=1, chunk_dim=1, "
-      "stream_dtype=None, fraction_bits=None, coupling='additive', "
+      "stream_dtype=None, fraction_bits=None, drift_tolerance=0.05, "
+      "coupling='additive', "
       "momentum=0.9)",
       blocks));
 }
@@ -124,23 +125,44 @@ TEST_F(OpsTest, KeptBlocksAndChunksMatchPlain) {
 }
 
 struct Keyword {
-  std::string name;
-  std::string value;
+  std::string text;
+  ReversibleOptions options;
 };
 
-TEST_F(OpsTest, ThrowsForUnsupportedKeywordValues) {
+TEST_F(OpsTest, KeywordsReachTheLibrary) {
   const std::vector<Keyword> keywords = {
-      {"stream_dtype", "6"},
-      {"fraction_bits", "12"},
-      {"drift_tolerance", "0.5"},
-      {"coupling", "'momentum'"}};
-  for (const auto& [name, value] : keywords) {
-    SCOPED_TRACE(name);
-    const auto keyword = ", " + name + "=" + value + ")";
+      {"fraction_bits=20", ReversibleOptions().fraction_bits(20)},
+      {"drift_tolerance=None",
+       ReversibleOptions().drift_tolerance(torch::nullopt)},
+      {"coupling='momentum', momentum=0.5",
+       ReversibleOptions().coupling("momentum").momentum(0.5)}};
+  const auto parameters = parameters_of(blocks);
+  for (const auto& [text, options] : keywords) {
+    SCOPED_TRACE(text);
+    const auto stack = stack_of(
+        calling("reversible_sequence(self.blocks, x1, x2, " + text + ")"));
+    EXPECT_TRUE(Matches(
+        train(stack, inputs, parameters),
+        train(plain(blocks, options), inputs, parameters),
+        kFloat64Tolerance));
+  }
+}
+
+TEST_F(OpsTest, ThrowsForWrongKeywordValues) {
+  for (const std::string keyword :
+       {"stream_dtype=6",  // float32, below the inputs' float64
+        "fraction_bits=60",
+        "drift_tolerance=0.0",
+        "coupling='additiv'",
+        "momentum=0.5"}) {
+    SCOPED_TRACE(keyword);
+    const auto name = keyword.substr(0, keyword.find('='));
     EXPECT_TRUE(CallThrows(
-        calling("reversible_sequence(self.blocks, x1, x2" + keyword), {name}));
+        calling("reversible_sequence(self.blocks, x1, x2, " + keyword + ")"),
+        {name}));
     EXPECT_TRUE(CallThrows(
-        calling("reversible_block(self.f, self.g, x1, x2" + keyword), {name}));
+        calling("reversible_block(self.f, self.g, x1, x2, " + keyword + ")"),
+        {name}));
   }
 }
 

@@ -17,9 +17,10 @@ TEST(ReversibleOptionsTest, HasTheDocumentedDefaults) {
   EXPECT_EQ(options.chunk_dim(), 1);
   EXPECT_FALSE(options.stream_dtype().has_value());
   EXPECT_FALSE(options.fraction_bits().has_value());
-  EXPECT_FALSE(options.drift_tolerance().has_value());
+  EXPECT_EQ(options.drift_tolerance(), 0.05);
   EXPECT_EQ(options.coupling(), "additive");
   EXPECT_EQ(options.momentum(), 0.9);
+  EXPECT_FALSE(options.custom_coupling());
   EXPECT_FALSE(options.verify_constant_buffers());
 }
 
@@ -41,61 +42,6 @@ TEST(ReversibleOptionsTest, SettersChain) {
   EXPECT_EQ(options.streams().kind, Streams::Kind::kDuplicate);
   EXPECT_FALSE(options.preserve_rng_state());
 }
-
-struct Unsupported {
-  std::string name;
-  ReversibleOptions options;
-  std::string value;
-};
-
-void PrintTo(const Unsupported& unsupported, std::ostream* stream) {
-  *stream << unsupported.name << " = " << unsupported.value;
-}
-
-// Values that later versions give a meaning to: never silently ignored.
-class UnsupportedOptionTest : public testing::TestWithParam<Unsupported> {
- protected:
-  Blocks blocks = mlp_blocks(1, 2);
-  Inputs inputs = random_inputs({2, 2});
-};
-
-TEST_P(UnsupportedOptionTest, ThrowsAndNamesIt) {
-  const Unsupported& unsupported = GetParam();
-  EXPECT_THROW_WITH(
-      reversible(blocks, unsupported.options)(inputs),
-      c10::NotImplementedError,
-      "torchrev::reversible_sequence",
-      "`" + unsupported.name + "`",
-      unsupported.value);
-}
-
-TEST_P(UnsupportedOptionTest, ThrowsFromEveryEntryPoint) {
-  const ReversibleOptions& options = GetParam().options;
-  const auto& [f, g] = blocks[0];
-  const Tensor& x = inputs.x1;
-  using Error = c10::NotImplementedError;
-  EXPECT_THROW(reversible_block(f, g, x, x, {}, options), Error);
-  EXPECT_THROW(reversible_block_inverse(f, g, x, x, {}, options), Error);
-  EXPECT_THROW(reversible_sequence_inverse(blocks, x, x, {}, options), Error);
-  EXPECT_THROW(reversible_residual(blocks, x, {}, options), Error);
-  EXPECT_THROW(reversible_residual_inverse(blocks, x, {}, options), Error);
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    EachOption,
-    UnsupportedOptionTest,
-    testing::Values(
-        Unsupported{
-            "stream_dtype",
-            ReversibleOptions().stream_dtype(at::kFloat),
-            "Float"},
-        Unsupported{
-            "fraction_bits", ReversibleOptions().fraction_bits(12), "12"},
-        Unsupported{
-            "drift_tolerance", ReversibleOptions().drift_tolerance(0.5), "0.5"},
-        Unsupported{
-            "coupling", ReversibleOptions().coupling("momentum"), "momentum"}),
-    [](const auto& info) { return info.param.name; });
 
 struct OutOfRange {
   std::string name;
@@ -124,8 +70,44 @@ INSTANTIATE_TEST_SUITE_P(
         OutOfRange{"chunks_f", ReversibleOptions().chunks_f(0), "0"},
         OutOfRange{"chunks_g", ReversibleOptions().chunks_g(-3), "-3"},
         OutOfRange{
-            "memory_budget", ReversibleOptions().memory_budget(512), "512"}),
+            "memory_budget", ReversibleOptions().memory_budget(512), "512"},
+        OutOfRange{
+            "drift_tolerance",
+            ReversibleOptions().drift_tolerance(-0.5),
+            "-0.5"},
+        OutOfRange{
+            "fraction_bits", ReversibleOptions().fraction_bits(-1), "-1"},
+        OutOfRange{
+            "coupling", ReversibleOptions().coupling("additiv"), "additiv"},
+        OutOfRange{
+            "momentum",
+            ReversibleOptions().coupling("momentum").momentum(1.5),
+            "1.5"}),
     [](const auto& info) { return info.param.name; });
+
+TEST_P(OutOfRangeOptionTest, ThrowsFromEveryEntryPoint) {
+  const auto& options = GetParam().options;
+  const auto blocks = mlp_blocks(1, 2);
+  const auto& [f, g] = blocks[0];
+  const auto x = torch::randn({2, 2}, at::kDouble);
+  using Error = c10::ValueError;
+  EXPECT_THROW(reversible_block(f, g, x, x, {}, options), Error);
+  EXPECT_THROW(reversible_block_inverse(f, g, x, x, {}, options), Error);
+  EXPECT_THROW(reversible_sequence_inverse(blocks, x, x, {}, options), Error);
+  EXPECT_THROW(reversible_residual(blocks, x, {}, options), Error);
+  EXPECT_THROW(reversible_residual_inverse(blocks, x, {}, options), Error);
+  EXPECT_THROW(drift(blocks, x, x, {}, options), Error);
+}
+
+TEST(ReversibleOptionsTest, MomentumOfAnotherCouplingThrows) {
+  EXPECT_THROW_WITH(
+      reversible(mlp_blocks(1, 2), ReversibleOptions().momentum(0.5))(
+          random_inputs({2, 2})),
+      c10::ValueError,
+      "`momentum`",
+      "0.5",
+      "additive");
+}
 
 TEST(ReversibleOptionsTest, WithoutRngStateBranchesThatDrawNothingMatchPlain) {
   const auto options = ReversibleOptions().preserve_rng_state(false);

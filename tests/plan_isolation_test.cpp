@@ -46,7 +46,7 @@ class PlanIsolationTest : public testing::Test {
   }
 
   nn::ReversibleSequential stack{plenty()};
-  Tensor x = torch::randn({6, 2 * kWidth}, at::kDouble).requires_grad_();
+  Tensor x = torch::randn({60, 2 * kWidth}, at::kDouble).requires_grad_();
 };
 
 TEST_F(PlanIsolationTest, LeavesBuffersGeneratorsModesAndGradients) {

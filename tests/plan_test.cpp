@@ -178,7 +178,7 @@ class PlanTest : public testing::Test {
   }
 
   nn::ReversibleSequential stack;
-  Tensor x = torch::randn({6, 2 * kWidth}, at::kDouble).requires_grad_();
+  Tensor x = torch::randn({60, 2 * kWidth}, at::kDouble).requires_grad_();
 };
 
 TEST_F(PlanTest, KeepsExactlyWhatTheBudgetAllows) {
@@ -225,7 +225,7 @@ TEST_F(PlanTest, DependsOnShapeModeAndWhatIsTrained) {
   EXPECT_EQ(plan(), 2);
   x = torch::randn({3, 2 * kWidth}, at::kDouble).requires_grad_();
   EXPECT_GT(plan(), 2);
-  x = torch::randn({6, 2 * kWidth}, at::kDouble).requires_grad_();
+  x = torch::randn({60, 2 * kWidth}, at::kDouble).requires_grad_();
   EXPECT_EQ(plan(), 2);
   const auto with_mask = stack->plan(x).retained_bytes;
   stack->eval();

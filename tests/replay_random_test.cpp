@@ -153,7 +153,8 @@ TEST_F(ReplayRandomTest, WithoutPreserveRngStateARecomputeDrawsAnew) {
       inputs.x1,
       inputs.x2,
       {},
-      ReversibleOptions().preserve_rng_state(false));
+      ReversibleOptions().preserve_rng_state(false).drift_tolerance(
+          torch::nullopt));
   const Tensor loss = weighted_sum({y1, y2});
   const Tensor before = generator_state();
   loss.backward();

@@ -99,6 +99,31 @@ TEST_F(ReversibleCudaTest, GeneratorStateAfterAStepIsThatOfThePlainStack) {
   EXPECT_TRUE(BitEqual(generator.get_state(), expected));
 }
 
+// A verdict travels with an asynchronous copy: backward waits for nothing.
+TEST_F(ReversibleCudaTest, DriftThrowsOnRequest) {
+  const auto unsteady =
+      Branch::function([calls = std::make_shared<double>()](
+                           const Tensor& x, at::TensorList, at::TensorList) {
+        return x.tanh() + 10 * (*calls)++;
+      });
+  const Blocks drifting{{unsteady, blocks[0].g}};
+  EXPECT_NO_THROW(train(reversible(drifting), inputs, parameters_of(drifting)));
+  EXPECT_THROW_WITH(check_deferred(), c10::ValueError, "drift_tolerance");
+  EXPECT_NO_THROW(check_deferred());
+}
+
+TEST_F(ReversibleCudaTest, LeavingTheExactRangeThrowsOnRequest) {
+  const auto large =
+      Branch::function([](const Tensor& x, at::TensorList, at::TensorList) {
+        return torch::full_like(x, 5000);
+      });
+  const Blocks leaving{{large, blocks[0].g}};
+  EXPECT_NO_THROW(
+      reversible(leaving, ReversibleOptions().fraction_bits(40))(inputs));
+  EXPECT_THROW_WITH(
+      check_deferred(), c10::ValueError, "F of block 0", "fraction_bits");
+}
+
 }  // namespace
 }  // namespace test
 }  // namespace torchrev

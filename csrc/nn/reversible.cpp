@@ -1,8 +1,13 @@
 #include <torchrev/nn/reversible.h>
 
 #include <ATen/core/grad_mode.h>
+#include <torch/csrc/api/include/torch/nn/modules/linear.h>
 #include <torchrev/reversible.h>
 
+#include <algorithm>
+#include <cmath>
+
+#include "check.h"
 #include "plan.h"
 
 namespace torchrev {
@@ -12,11 +17,23 @@ namespace {
 
 void print_streams(std::ostream& stream, const ReversibleOptions& options) {
   const auto& streams = options.streams();
-  if (streams.kind == Streams::Kind::kDuplicate) {
-    stream << "(duplicate())";
-  } else {
-    stream << "(split(dim=" << streams.dim << "))";
+  switch (streams.kind) {
+    case Streams::Kind::kDuplicate:
+      stream << "(duplicate())";
+      break;
+    case Streams::Kind::kVelocity:
+      stream << "(velocity())";
+      break;
+    default:
+      stream << "(split(dim=" << streams.dim << "))";
   }
+}
+
+// The most branches whose inverse, a division by `momentum` each, makes a
+// rounding error at most 10^8 times larger.
+int64_t branches_within_rounding(double momentum) {
+  return std::max<int64_t>(
+      1, static_cast<int64_t>(std::log(1e8) / -std::log(momentum)));
 }
 
 // train() reaches every submodule, so parents come first.
@@ -141,6 +158,21 @@ Plan ReversibleSequentialImpl::plan(
                     : planner_->plan({branches, {x}, context, options});
 }
 
+std::vector<BlockDrift> ReversibleSequentialImpl::drift(
+    const Tensor& x, const std::vector<Tensor>& context) {
+  detail::check_residual("nn::ReversibleSequential", "x", x, options.streams());
+  if (is_empty()) {
+    return {};
+  }
+  const auto streams = detail::streams_of({branches, {x}, context, options});
+  return torchrev::drift(
+      branches,
+      streams[0],
+      streams[1],
+      context,
+      detail::without_budget(options));
+}
+
 std::size_t ReversibleSequentialImpl::size() const noexcept {
   return branches.size();
 }
@@ -174,6 +206,29 @@ std::shared_ptr<torch::nn::Module> ReversibleSequentialImpl::clone(
 void ReversibleSequentialImpl::pretty_print(std::ostream& stream) const {
   stream << "torchrev::nn::ReversibleSequential";
   print_streams(stream, options);
+}
+
+ReversibleSequential reversible_from_residual(
+    const std::vector<Branch>& branches, double momentum) {
+  TORCH_CHECK_VALUE(
+      momentum >= 0 && momentum < 1,
+      "torchrev::nn::reversible_from_residual: expected `momentum` to be in "
+      "[0, 1), but got ",
+      momentum,
+      ".");
+  auto options =
+      ReversibleOptions().velocity().coupling("momentum").momentum(momentum);
+  if (momentum == 0) {
+    options.store_last(static_cast<int64_t>(branches.size()));
+  } else {
+    options.stream_dtype(at::kDouble)
+        .save_every(branches_within_rounding(momentum));
+  }
+  ReversibleSequential stack(options);
+  for (const auto& branch : branches) {
+    stack->push_back(branch, torch::nn::Identity());
+  }
+  return stack;
 }
 
 }  // namespace nn

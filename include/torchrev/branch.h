@@ -175,7 +175,8 @@ class TypedModule final : public ModuleCallable {
 /// of. A handle: copies share the module, its parameters and its buffers, so
 /// the module given is the module trained.
 ///
-/// A branch maps x to a tensor of the shape, dtype and device of x. It may draw
+/// A branch maps x to a tensor of the shape (or what the coupling asks for, see
+/// Coupling::value_sizes), dtype and device of x. It may draw
 /// random numbers, read and write its buffers, and behave differently in train
 /// and eval mode: it is run again in backward exactly as it ran.
 ///

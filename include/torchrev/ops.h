@@ -24,7 +24,7 @@
 /// `f` and `g` are scripted modules with one tensor in and out; `blocks` is a
 /// ModuleList whose items each have submodules `f` and `g`. The keywords `...`
 /// are the fields of ReversibleOptions with their defaults; `streams` is
-/// "split" or "duplicate".
+/// "split", "duplicate" or "velocity".
 ///
 /// Each has an overload `.context` with one more positional argument: a tensor,
 /// None, or a list or tuple of these. A branch gets as many of them as its

@@ -5,15 +5,18 @@
 #include <torch/csrc/api/include/torch/types.h>
 #include <torchrev/export.h>
 
+#include <memory>
 #include <string>
 
 namespace torchrev {
 
 using at::Tensor;
 
+class Coupling;
+
 /// How one tensor becomes the two streams of a reversible stack.
 struct TORCHREV_API Streams {
-  enum class Kind { kSplit, kDuplicate };
+  enum class Kind { kSplit, kDuplicate, kVelocity };
   Kind kind = Kind::kSplit;
   /// The dimension that is halved (kSplit).
   int64_t dim = -1;
@@ -55,20 +58,34 @@ struct TORCHREV_API ReversibleOptions {
   TORCH_ARG(int64_t, chunks_g) = 1;
   /// The dimension of a stream along which F and G are chunked. Default: 1.
   TORCH_ARG(int64_t, chunk_dim) = 1;
-  /// The dtype in which streams are kept and added; none is that of the input.
-  /// Default: none, the only value of this version.
+  /// The dtype in which streams are kept, added and rebuilt; F and G run in the
+  /// dtype of the input, which is also that of the output. Wider streams make
+  /// the rounding of rebuilt streams smaller, at the price of one wide pair
+  /// kept besides the output. At least as wide as the input. Default: none,
+  /// the dtype of the input.
   TORCH_ARG(torch::optional<at::ScalarType>, stream_dtype) = torch::nullopt;
-  /// Exact reconstruction on a grid of 2^-fraction_bits. Default: none, the
-  /// only value of this version.
+  /// Exact reconstruction: the input and what F and G return are rounded to
+  /// multiples of 2^-fraction_bits (gradients pass straight through), on which
+  /// additions are exact while streams stay below 2^(m - fraction_bits) in
+  /// magnitude, m = 23 for float32 and 52 for float64 streams. Beyond, forward
+  /// throws (on an accelerator a later call does, see check_deferred). For the
+  /// additive coupling. Default: none.
   TORCH_ARG(torch::optional<int64_t>, fraction_bits) = torch::nullopt;
-  /// The largest drift of the reconstruction that passes. Default: none (no
-  /// drift guard), the only value of this version.
-  TORCH_ARG(torch::optional<double>, drift_tolerance) = torch::nullopt;
-  /// The coupling of the two streams. Default: "additive", the only value of
-  /// this version.
+  /// The largest drift that passes: before up to 4 blocks, backward compares
+  /// 256 elements of the rebuilt streams with those of forward, and throws
+  /// where the norm of their difference exceeds this part of their norm. They
+  /// are kept: 5 KiB in float32 for each pair of streams that is kept, whatever
+  /// the depth. A forward whose result is not finite is not judged. None turns
+  /// it off. Default: 0.05.
+  TORCH_ARG(torch::optional<double>, drift_tolerance) = 0.05;
+  /// How a stream takes up what a branch returns: "additive", "momentum" or
+  /// "affine" (along `streams().dim` for split(), else along the last
+  /// dimension); see coupling.h. Default: "additive".
   TORCH_ARG(std::string, coupling) = "additive";
-  /// The momentum of the momentum coupling. Default: 0.9.
+  /// The momentum of the momentum coupling, in [0, 1). Default: 0.9.
   TORCH_ARG(double, momentum) = 0.9;
+  /// A coupling of your own, in place of `coupling`. Default: none.
+  TORCH_ARG(std::shared_ptr<const Coupling>, custom_coupling) = nullptr;
   /// Debugging aid: check after each forward of a branch that the buffers which
   /// count as constant (more than 1 MiB, see Branch::mutable_buffers) still
   /// hold what they held before. Costs a copy of them. Default: false.
@@ -88,6 +105,12 @@ struct TORCHREV_API ReversibleOptions {
   /// a pair, so there is no inverse(Tensor).
   ReversibleOptions& duplicate() {
     return streams(Streams{Streams::Kind::kDuplicate, 0});
+  }
+  /// Stream 1 is a velocity that starts at zero, stream 2 is `x`, and `y = y2`:
+  /// what the momentum coupling makes of a residual network. Keeps the width;
+  /// has no inverse(Tensor).
+  ReversibleOptions& velocity() {
+    return streams(Streams{Streams::Kind::kVelocity, 0});
   }
 };
 

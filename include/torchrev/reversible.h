@@ -21,10 +21,10 @@
 /// Context:   tensors for F and G after x; see Branch::context. They may be
 ///            undefined, integer or boolean; those that require grad get it.
 /// Errors:    c10::ValueError for shapes and option values, c10::TypeError for
-///            dtypes and devices, c10::NotImplementedError for options of later
-///            versions; all before anything is computed. c10::ValueError or
-///            c10::TypeError right after a branch that did not keep shape,
-///            dtype or device.
+///            dtypes and devices, before anything is computed. c10::ValueError
+///            or c10::TypeError right after a branch that did not keep shape,
+///            dtype or device. c10::ValueError from forward or backward where
+///            `fraction_bits` or `drift_tolerance` do not hold.
 /// Thread-safety: as for torch::nn::Module; backward may run in any thread.
 /// Reference: Gomez et al., "The Reversible Residual Network", 2017.
 
@@ -63,8 +63,9 @@ TORCHREV_API std::tuple<Tensor, Tensor> reversible_sequence(
 /// as `options.streams()` says.
 ///
 /// @param x [*], floating point; with split(dim), x.size(dim) is even.
-/// @return shape, dtype and device of `x`. With split() nothing but this tensor
-///         is retained.
+/// @return shape, dtype and device of `x`. With split(), and streams of that
+///         dtype, nothing but this tensor and the fingerprints of the drift
+///         guard is retained.
 TORCHREV_API Tensor reversible_residual(
     at::ArrayRef<BranchPair> blocks,
     const Tensor& x,
@@ -93,7 +94,9 @@ TORCHREV_API std::tuple<Tensor, Tensor> reversible_sequence_inverse(
 
 /// `x` of `reversible_residual`'s `y`, for split streams; see
 /// `reversible_block_inverse`.
-/// @throws c10::ValueError with duplicate(): a mean does not determine a pair.
+/// @throws c10::ValueError with duplicate() or velocity(): what they return
+/// does
+///         not determine a pair.
 TORCHREV_API Tensor reversible_residual_inverse(
     at::ArrayRef<BranchPair> blocks,
     const Tensor& y,
@@ -102,9 +105,9 @@ TORCHREV_API Tensor reversible_residual_inverse(
 
 /// Checks that `branch` acts position by position along `chunk_dim`, as
 /// `chunks_f` and `chunks_g` require: that it gives for `chunks` chunks of `x`
-/// what it gives for `x`, up to rounding. Runs it twice; buffers and generators
-/// are afterwards as before. A branch that draws random numbers draws others
-/// for chunks: check it in eval mode.
+/// what it gives for `x`, up to rounding. For branches that keep the shape.
+/// Runs it twice; buffers and generators are afterwards as before. A branch
+/// that draws random numbers draws others for chunks: check it in eval mode.
 /// @throws c10::ValueError that says by how much the results differ.
 TORCHREV_API void check_position_wise(
     const Branch& branch,

@@ -4,6 +4,7 @@
 
 #include <torchrev/branch.h>
 #include <torchrev/coupling.h>
+#include <torchrev/drift.h>
 #include <torchrev/nn/reversible.h>
 #include <torchrev/ops.h>
 #include <torchrev/options.h>

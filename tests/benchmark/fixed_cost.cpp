@@ -15,9 +15,9 @@
 namespace torchrev_benchmark {
 namespace {
 
-constexpr std::size_t kVariants = 3;
+constexpr std::size_t kVariants = 4;
 constexpr std::array<const char*, kVariants> kNames = {
-    "plain", "floor", "torchrev"};
+    "plain", "floor", "torchrev", "no guard"};
 
 struct Arguments {
   int64_t width = 16;
@@ -33,8 +33,14 @@ struct Row {
         blocks(tiny_blocks(depth, width)),
         problem(blocks, /*batch=*/1, /*tokens=*/1, width),
         steps{
-            plain_step(blocks), floor_step(blocks), torchrev_step(blocks, {})} {
-  }
+            plain_step(blocks),
+            floor_step(blocks),
+            torchrev_step(blocks, {}),
+            // The drift guard is a cost of a step, not of a block.
+            torchrev_step(
+                blocks,
+                torchrev::ReversibleOptions().drift_tolerance(
+                    torch::nullopt))} {}
 
   int64_t depth;
   Blocks blocks;
@@ -104,14 +110,15 @@ double microseconds_a_block(const std::vector<Row>& rows, std::size_t variant) {
 void print(const Arguments& arguments, const std::vector<Row>& rows) {
   fmt::print(
       "Microseconds of a training step: width {}, one token, one thread, {} "
-      "rounds of {} steps\n\n{:>8} {:>10} {:>10} {:>10}\n",
+      "rounds of {} steps\n\n{:>8} {:>10} {:>10} {:>10} {:>10}\n",
       arguments.width,
       arguments.rounds,
       arguments.steps,
       "depth",
       kNames[0],
       kNames[1],
-      kNames[2]);
+      kNames[2],
+      kNames[3]);
   for (const auto& row : rows) {
     fmt::print("{:8}", row.depth);
     for (const auto& times : row.microseconds) {

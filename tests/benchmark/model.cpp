@@ -37,28 +37,43 @@ torch::nn::Sequential feed_forward(int64_t width) {
 
 }  // namespace
 
-CausalAttentionImpl::CausalAttentionImpl(int64_t width)
-    : norm(register_module("norm", layer_norm(width))),
+CausalAttentionImpl::CausalAttentionImpl(
+    torch::nn::LayerNorm norm, int64_t width, int64_t heads)
+    : norm(register_module("norm", std::move(norm))),
       queries_keys_values(register_module(
-          "queries_keys_values", torch::nn::Linear(width, 3 * width))),
-      projection(
-          register_module("projection", torch::nn::Linear(width, width))) {}
+          "queries_keys_values",
+          torch::nn::Linear(width, 3 * heads * (width / kHeads)))),
+      projection(register_module(
+          "projection", torch::nn::Linear(heads * (width / kHeads), width))),
+      heads_(heads) {}
 
 Tensor CausalAttentionImpl::forward(const Tensor& x) {
-  // [N, T, 3 C] -> [3, N, heads, T, C / heads]. Unlike three selections, unbind
-  // is differentiated in one piece.
+  // [N, T, 3 D] -> [3, N, heads, T, C / 8]. Unlike three selections, unbind is
+  // differentiated in one piece.
   const auto parts = queries_keys_values(norm(x))
-                         .view({x.size(0), x.size(1), 3, kHeads, -1})
+                         .view({x.size(0), x.size(1), 3, heads_, -1})
                          .permute({2, 0, 3, 1, 4})
                          .unbind(0);
   const auto y = causal_attention(parts[0], parts[1], parts[2]);
-  return projection(y.transpose(1, 2).reshape(x.sizes()));
+  return projection(y.transpose(1, 2).flatten(/*start_dim=*/2));
 }
 
-Blocks transformer_blocks(int64_t depth, int64_t width) {
+Blocks transformer_blocks(int64_t depth, int64_t width, int64_t head_groups) {
+  const auto zero = torchrev::Branch::function(
+      [](const Tensor& x, at::TensorList, at::TensorList) {
+        return torch::zeros_like(x);
+      });
   Blocks blocks;
   for (int64_t i = 0; i < depth; ++i) {
-    blocks.push_back({CausalAttention(width), feed_forward(width)});
+    const auto norm = layer_norm(width);
+    for (int64_t group = 1; group <= head_groups; ++group) {
+      const CausalAttention f(norm, width, kHeads / head_groups);
+      if (group < head_groups) {
+        blocks.push_back({f, zero});
+      } else {
+        blocks.push_back({f, feed_forward(width)});
+      }
+    }
   }
   return blocks;
 }

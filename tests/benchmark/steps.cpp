@@ -72,7 +72,11 @@ class FloorStep final : public Step {
   Tensor gradient_of_input(const torchrev::Branch& branch, const Tensor& grad) {
     const auto input = inputs_.back().detach().requires_grad_();
     inputs_.pop_back();
-    torch::autograd::backward({branch(input)}, {grad});
+    const auto value = branch(input);
+    if (!value.requires_grad()) {  // a constant
+      return torch::zeros_like(input);
+    }
+    torch::autograd::backward({value}, {grad});
     return input.grad();
   }
 

@@ -24,11 +24,13 @@ struct Arguments {
   int64_t width = 512;
   int64_t tokens = 512;
   int64_t batch = 1;
+  int64_t head_groups = 1;
   int64_t rounds = 15;
   int threads = 1;
   std::vector<int64_t> chunks_g;
   std::vector<int64_t> store_last;
   std::vector<int64_t> save_every;
+  bool unguarded = false;
   std::string csv;
 };
 
@@ -42,6 +44,12 @@ void add_options(CLI::App& app, Arguments& arguments) {
   number("--width", arguments.width, "Of a stream; a multiple of 8");
   number("--tokens", arguments.tokens, "Of a sequence");
   number("--batch", arguments.batch, "Sequences");
+  app.add_option(
+         "--head-groups",
+         arguments.head_groups,
+         "Blocks that share the 8 heads of an attention")
+      ->check(CLI::IsMember({1, 2, 4, 8}))
+      ->capture_default_str();
   number("--rounds", arguments.rounds, "Each takes a step of every variant");
   number("--threads", arguments.threads, "Of LibTorch");
   const auto list = [&app](const char* name, auto& values, const char* text) {
@@ -53,6 +61,8 @@ void add_options(CLI::App& app, Arguments& arguments) {
   list("--save-every", arguments.save_every, "A variant for each");
   // Attention is no function of single positions: there is no --chunks-f.
   list("--chunks-g", arguments.chunks_g, "A variant for each");
+  app.add_flag(
+      "--unguarded", arguments.unguarded, "A variant without the drift guard");
   app.add_option("--csv", arguments.csv, "Write the table to this file, too");
 }
 
@@ -84,6 +94,9 @@ std::vector<Variant> variants_of(
   };
   using Set = Options& (Options::*)(const int64_t&);
   add("torchrev", {});
+  if (arguments.unguarded) {
+    add("torchrev, no drift guard", Options().drift_tolerance(torch::nullopt));
+  }
   add_each("store_last", arguments.store_last, Set(&Options::store_last));
   add_each("save_every", arguments.save_every, Set(&Options::save_every));
   add_each("chunks_g", arguments.chunks_g, Set(&Options::chunks_g));
@@ -216,7 +229,8 @@ bool gradients_agree(const std::vector<Variant>& variants) {
 int run(const Arguments& arguments) {
   torch::set_num_threads(arguments.threads);
   torch::manual_seed(0);
-  const auto blocks = transformer_blocks(arguments.depth, arguments.width);
+  const auto blocks = transformer_blocks(
+      arguments.depth, arguments.width, arguments.head_groups);
   const Problem problem(
       blocks, arguments.batch, arguments.tokens, arguments.width);
   auto variants = variants_of(arguments, blocks);

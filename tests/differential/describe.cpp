@@ -75,16 +75,27 @@ void print_inputs(std::ostream& stream, const Program& program) {
   const auto& options = program.options;
   stream << "  entry: " << name(kEntries, program.entry);
   if (program.one_tensor()) {
-    const bool split = options.streams().kind == Streams::Kind::kSplit;
+    const auto& streams = options.streams();
     stream
-        << (split ? ", split dim " + std::to_string(options.streams().dim)
-                  : std::string(", duplicate"));
+        << (streams.kind == Streams::Kind::kSplit
+                ? ", split dim " + std::to_string(streams.dim)
+            : streams.kind == Streams::Kind::kDuplicate
+                ? std::string(", duplicate")
+                : std::string(", velocity"));
   }
   stream << ", preserve_rng_state " << options.preserve_rng_state()
          << ", save_every " << options.save_every() << ", store_last "
          << options.store_last() << ", verify_constant_buffers "
-         << options.verify_constant_buffers()
-         << "\n  streams: " << program.dtype << at::IntArrayRef(program.shape)
+         << options.verify_constant_buffers() << ", "
+         << (options.custom_coupling() ? "affine" : options.coupling())
+         << " coupling of momentum " << options.momentum();
+  if (options.stream_dtype()) {
+    stream << ", stream_dtype " << *options.stream_dtype();
+  }
+  if (options.fraction_bits()) {
+    stream << ", fraction_bits " << *options.fraction_bits();
+  }
+  stream << "\n  streams: " << program.dtype << at::IntArrayRef(program.shape)
          << "\n  inputs:";
   for (const auto& input : program.inputs) {
     stream << " " << name(kLayouts, input.layout) << " "

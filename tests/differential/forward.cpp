@@ -1,5 +1,7 @@
 #include "forward.h"
 
+#include "../oracle.h"
+
 namespace torchrev {
 namespace test {
 namespace differential {
@@ -46,20 +48,27 @@ std::vector<Tensor> plain_outputs(
     const Model& model,
     const std::vector<Tensor>& x,
     const std::vector<Tensor>& context) {
+  const auto& options = program.options;
   if (!program.one_tensor()) {
-    return list(additive_coupling_sequence(model.blocks, x[0], x[1], context));
+    return list(plain(model.blocks, options)({x[0], x[1], context}));
   }
-  const auto& streams = program.options.streams();
-  if (streams.kind == Streams::Kind::kDuplicate) {
-    const auto y =
-        list(additive_coupling_sequence(model.blocks, x[0], x[0], context));
-    return {(y[0] + y[1]) / 2};
+  const auto dtype = x[0].scalar_type();
+  const auto run = [&](const Tensor& x1, const Tensor& x2) {
+    return list(plain_streams(model.blocks, options)({x1, x2, context}));
+  };
+  const auto& streams = options.streams();
+  switch (streams.kind) {
+    case Streams::Kind::kDuplicate: {
+      const auto y = run(x[0], x[0]);
+      return {((y[0] + y[1]) / 2).to(dtype)};
+    }
+    case Streams::Kind::kVelocity:
+      return {run(torch::zeros_like(x[0]), x[0])[1].to(dtype)};
+    default: {
+      const auto halves = x[0].chunk(2, streams.dim);
+      return {at::cat(run(halves[0], halves[1]), streams.dim).to(dtype)};
+    }
   }
-  const auto halves = x[0].chunk(2, streams.dim);
-  return {at::cat(
-      list(additive_coupling_sequence(
-          model.blocks, halves[0], halves[1], context)),
-      streams.dim)};
 }
 
 }  // namespace

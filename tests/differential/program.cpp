@@ -175,6 +175,49 @@ void draw_kept(Dice& dice, Program& program) {
   }
 }
 
+// y = x exp(tanh(v / 4)) + v: the affine coupling, for branches of any kind.
+struct AffineOfOneWidth : Coupling {
+  static Tensor doubled(const Tensor& value) {
+    return at::stack({value / 4, value});
+  }
+  Tensor forward(
+      const Tensor& x, const Tensor& value, Role role) const override {
+    return affine_coupling(0)
+        ->forward(x.unsqueeze(0), doubled(value), role)
+        .squeeze(0);
+  }
+  Tensor inverse(
+      const Tensor& y, const Tensor& value, Role role) const override {
+    return affine_coupling(0)
+        ->inverse(y.unsqueeze(0), doubled(value), role)
+        .squeeze(0);
+  }
+};
+
+// How streams take up values. Drawn after all else, for the same reason.
+void draw_arithmetic(Dice& dice, Program& program) {
+  auto& options = program.options;
+  if (program.dtype == at::kFloat && dice.one_in(4)) {
+    options.stream_dtype(at::kDouble);
+  }
+  switch (dice.below(8)) {
+    case 0:
+      options.coupling("momentum").momentum(dice.one_of({0.5, 0.9}));
+      if (options.streams().kind == Streams::Kind::kDuplicate) {
+        options.velocity();
+      }
+      break;
+    case 1:
+      options.custom_coupling(std::make_shared<AffineOfOneWidth>());
+      break;
+    case 2:
+      options.fraction_bits(program.dtype == at::kFloat ? 8 : 30);
+      break;
+    default:
+      break;
+  }
+}
+
 void draw_derivative(Dice& dice, Program& program) {
   const bool smooth = program.dtype == at::kDouble;
   program.derivative = static_cast<Derivative>(dice.below(smooth ? 5 : 3));
@@ -213,6 +256,7 @@ Program draw(uint64_t seed) {
   draw_derivative(dice, program);
   draw_surroundings(dice, program);
   draw_kept(dice, program);
+  draw_arithmetic(dice, program);
   return program;
 }
 

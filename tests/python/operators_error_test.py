@@ -131,15 +131,17 @@ class ErrorTest(unittest.TestCase):
             self.assert_block_raises(
                 TypeError, ["`context`"], self.script, self.script, wrong)
 
-    def test_option_values_of_later_versions(self):
+    def test_option_values(self):
         for name, value in {
-                "stream_dtype": torch.double, "fraction_bits": 12,
-                "drift_tolerance": 0.5,
-                "coupling": "momentum", "momentum": 0.5}.items():
+                "fraction_bits": -1, "drift_tolerance": 0.0,
+                "coupling": "additiv", "momentum": 1.5}.items():
             with self.subTest(name):
                 self.assert_block_raises(
-                    NotImplementedError, [f"option `{name}`"], self.script,
+                    ValueError, [f"option `{name}`"], self.script,
                     self.script, **{name: value})
+        self.assert_block_raises(
+            TypeError, ["option `stream_dtype`", "Half"], self.script,
+            self.script, stream_dtype=torch.half)
 
     def test_streams_option(self):
         blocks = self.blocks_with(Block(branch(), branch()))

@@ -16,7 +16,7 @@ OPTIONS = (
     'bool preserve_rng_state=True, int save_every=0, int store_last=0, '
     'int chunks_f=1, int chunks_g=1, int chunk_dim=1, '
     'ScalarType? stream_dtype=None, int? fraction_bits=None, '
-    'float? drift_tolerance=None, str coupling="additive", '
+    'float? drift_tolerance=0.050000000000000003, str coupling="additive", '
     'float momentum=0.90000000000000002')
 
 # name: positional arguments, keywords before the options, what is returned.
@@ -109,7 +109,7 @@ class CallTest(Checks, unittest.TestCase):
         y = ops.reversible_sequence(
             self.stack.blocks, *self.x, preserve_rng_state=True, save_every=0,
             store_last=0, chunks_f=1, chunks_g=1, chunk_dim=1,
-            stream_dtype=None, fraction_bits=None, drift_tolerance=None,
+            stream_dtype=None, fraction_bits=None, drift_tolerance=0.05,
             coupling="additive", momentum=0.9)
         self.assert_equal(y, self.plain(*self.x))
 
