@@ -8,7 +8,7 @@
 #include <torchrev/reversible.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <functional>
 #include <string>
@@ -156,7 +156,10 @@ double worst_reconstruction(const Stack& problem, const Setting& setting) {
   double worst = 0;
   for (const auto& block : torchrev::drift(
            problem.blocks, problem.x1, problem.x2, {}, setting.options)) {
-    worst = std::max(worst, block.reconstruction);
+    // Not a number is worst of all.
+    if (!std::isnan(worst) && !(block.reconstruction <= worst)) {
+      worst = block.reconstruction;
+    }
   }
   return worst;
 }
