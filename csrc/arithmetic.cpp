@@ -58,15 +58,21 @@ std::shared_ptr<const Coupling> coupling_of(const ReversibleOptions& options) {
   return nullptr;
 }
 
-// Runs one direction of a coupling over the stream `x`. Outside autocast, which
-// is gone in backward.
-template <typename Fn>
+using Direction =
+    Tensor (Coupling::*)(const Tensor&, const Tensor&, Role) const;
+
+// One direction of a coupling, over the stream `x`. Outside autocast, which is
+// gone in backward.
 Tensor run_coupling(
-    const Place& place, const Tensor& x, const Tensor& value, const Fn& fn) {
+    const Coupling& coupling,
+    Direction direction,
+    const Place& place,
+    const Tensor& x,
+    const Tensor& value) {
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(
       c10::autocast_dispatch_keyset);
   const auto versions = std::make_pair(version_of(x), version_of(value));
-  auto y = fn();
+  const auto y = (coupling.*direction)(x, value, role_of(place));
   TORCH_CHECK_VALUE(
       versions == std::make_pair(version_of(x), version_of(value)),
       "torchrev::",
@@ -123,16 +129,16 @@ Tensor Arithmetic::leave(const Tensor& stream) const {
   return stream.to(branch_dtype_);
 }
 
-std::vector<int64_t> Arithmetic::value_sizes(at::IntArrayRef sizes) const {
-  return coupling_ ? coupling_->value_sizes(sizes) : sizes.vec();
+at::DimVector Arithmetic::value_sizes(at::IntArrayRef sizes) const {
+  return coupling_ ? at::DimVector(coupling_->value_sizes(sizes))
+                   : at::DimVector(sizes);
 }
 
 Tensor Arithmetic::couple(
     const Place& place, const Tensor& x, const Tensor& value) const {
   if (coupling_) {
-    return run_coupling(place, x, value, [&] {
-      return coupling_->forward(x, value.to(stream_dtype_), role_of(place));
-    });
+    return run_coupling(
+        *coupling_, &Coupling::forward, place, x, value.to(stream_dtype_));
   }
   auto out = x + on_grid(value);
   check_range(place.step, out);
@@ -158,16 +164,9 @@ Tensor Arithmetic::separate(
     Tensor value,
     at::IntArrayRef strides) const {
   if (coupling_) {
-    return laid_out(
-        run_coupling(
-            place,
-            out,
-            value,
-            [&] {
-              return coupling_->inverse(
-                  out, value.to(stream_dtype_), role_of(place));
-            }),
-        strides);
+    const auto addend = run_coupling(
+        *coupling_, &Coupling::inverse, place, out, value.to(stream_dtype_));
+    return laid_out(addend, strides);
   }
   return difference(std::move(out), to_grid(std::move(value)), strides);
 }
@@ -183,9 +182,7 @@ Tensor Arithmetic::to_grid(Tensor value) const {
   if (!fraction_bits_) {
     return value;
   }
-  if (value.scalar_type() != stream_dtype_) {
-    value = value.to(stream_dtype_);
-  }
+  value = value.to(stream_dtype_);
   return rounded(std::move(value), *fraction_bits_);
 }
 

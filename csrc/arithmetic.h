@@ -1,11 +1,11 @@
 #pragma once
 
+#include <ATen/core/DimVector.h>
 #include <ATen/core/Tensor.h>
 #include <torchrev/coupling.h>
 #include <torchrev/options.h>
 
 #include <memory>
-#include <vector>
 
 #include "check.h"
 
@@ -35,7 +35,7 @@ class Arithmetic {
     return coupling_ == nullptr;
   }
   // Of what a branch returns for a stream of `sizes`.
-  std::vector<int64_t> value_sizes(at::IntArrayRef sizes) const;
+  at::DimVector value_sizes(at::IntArrayRef sizes) const;
 
   // The stream `x` after it took up `value`; differentiable.
   Tensor couple(const Place& place, const Tensor& x, const Tensor& value) const;

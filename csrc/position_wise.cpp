@@ -18,10 +18,7 @@ constexpr auto kEntry = "check_position_wise";
 // much more.
 double tolerance_of(at::ScalarType dtype) {
   return std::sqrt(
-      dtype == at::kDouble  ? 0x1p-52
-      : dtype == at::kFloat ? 0x1p-23
-      : dtype == at::kHalf  ? 0x1p-10
-                            : 0x1p-7);
+      std::ldexp(1.0, -static_cast<int>(detail::mantissa_bits(dtype))));
 }
 
 double difference_of(const Tensor& whole, const Tensor& apart) {

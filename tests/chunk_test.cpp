@@ -1,4 +1,4 @@
-#include "support.h"
+#include "oracle.h"
 
 namespace torchrev {
 namespace test {
@@ -23,22 +23,6 @@ Branch by_hand(const Branch& branch, int64_t chunks, int64_t dim) {
         return torch::cat(values, dim);
       },
       branch.parameters());
-}
-
-// A step in chunks against plain autograd over the whole. Products of other
-// sizes are summed in another order: outputs, too, agree up to rounding.
-testing::AssertionResult MatchesWhole(
-    const Blocks& blocks,
-    const Inputs& inputs,
-    const ReversibleOptions& options) {
-  const auto parameters = parameters_of(blocks);
-  const auto actual = train(reversible(blocks, options), inputs, parameters);
-  const auto expected = train(plain(blocks), inputs, parameters);
-  const auto outputs =
-      AllClose(actual.outputs, expected.outputs, kFloat64Tolerance);
-  return outputs
-             ? AllClose(actual.gradients, expected.gradients, kFloat64Tolerance)
-             : outputs;
 }
 
 class ChunkTest : public testing::TestWithParam<int64_t> {

@@ -29,7 +29,7 @@ TEST(DriftGuardTest, CatchesAnUnnormalisedStackOf256Blocks) {
 
 TEST(DriftGuardTest, PassesAPreNormStackOf256Blocks) {
   torch::manual_seed(0);
-  const auto blocks = pre_norm_blocks(256, 16, at::kFloat);
+  const auto blocks = mlp_blocks(256, 16, at::kFloat);
   EXPECT_NO_THROW(step_of(blocks, random_inputs({32, 16}, at::kFloat)));
 }
 

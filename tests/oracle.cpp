@@ -69,31 +69,52 @@ Stack plain_streams(const Blocks& blocks, const ReversibleOptions& options) {
   };
 }
 
+namespace {
+
+struct Steps {
+  Step actual;
+  Step expected;
+};
+
+Steps steps_of(
+    const Blocks& blocks,
+    const Inputs& inputs,
+    const ReversibleOptions& options) {
+  const auto parameters = parameters_of(blocks);
+  return {
+      train(reversible(blocks, options), inputs, parameters),
+      train(plain(blocks, options), inputs, parameters)};
+}
+
+}  // namespace
+
 testing::AssertionResult MatchesOracle(
     const Blocks& blocks,
     const Inputs& inputs,
     const ReversibleOptions& options,
     double tolerance) {
-  const auto parameters = parameters_of(blocks);
-  return Matches(
-      train(reversible(blocks, options), inputs, parameters),
-      train(plain(blocks, options), inputs, parameters),
-      tolerance);
+  const auto [actual, expected] = steps_of(blocks, inputs, options);
+  return Matches(actual, expected, tolerance);
+}
+
+testing::AssertionResult MatchesWhole(
+    const Blocks& blocks,
+    const Inputs& inputs,
+    const ReversibleOptions& options,
+    double tolerance) {
+  const auto [actual, expected] = steps_of(blocks, inputs, options);
+  const auto outputs = AllClose(actual.outputs, expected.outputs, tolerance);
+  return outputs ? AllClose(actual.gradients, expected.gradients, tolerance)
+                 : outputs;
 }
 
 testing::AssertionResult EqualsOracle(
     const Blocks& blocks,
     const Inputs& inputs,
     const ReversibleOptions& options) {
-  const auto parameters = parameters_of(blocks);
-  const auto actual = train(reversible(blocks, options), inputs, parameters);
-  const auto expected = train(plain(blocks, options), inputs, parameters);
+  const auto [actual, expected] = steps_of(blocks, inputs, options);
   const auto outputs = BitEqual(actual.outputs, expected.outputs);
   return outputs ? BitEqual(actual.gradients, expected.gradients) : outputs;
-}
-
-Blocks pre_norm_blocks(int64_t depth, int64_t width, at::ScalarType dtype) {
-  return mlp_blocks(depth, width, dtype);
 }
 
 Blocks unnormalised_blocks(int64_t depth, int64_t width, at::ScalarType dtype) {

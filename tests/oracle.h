@@ -24,15 +24,19 @@ testing::AssertionResult MatchesOracle(
     const ReversibleOptions& options,
     double tolerance = kFloat64Tolerance);
 
-/// The same, equal to the bit.
+/// A step in chunks against the whole. Products of other sizes are summed in
+/// another order: outputs, too, agree up to rounding.
+testing::AssertionResult MatchesWhole(
+    const Blocks& blocks,
+    const Inputs& inputs,
+    const ReversibleOptions& options,
+    double tolerance = kFloat64Tolerance);
+
+/// A step equal to the bit.
 testing::AssertionResult EqualsOracle(
     const Blocks& blocks,
     const Inputs& inputs,
     const ReversibleOptions& options);
-
-/// `depth` blocks of LayerNorm, Linear, GELU, Linear, whose streams grow by
-/// addition only.
-Blocks pre_norm_blocks(int64_t depth, int64_t width, at::ScalarType dtype);
 
 /// `depth` blocks of Linear and ReLU, without a norm that would keep rounding
 /// errors from growing.

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 #include <torch/utils.h>
-#include <torchrev/coupling.h>
 #include <torchrev/drift.h>
 #include <torchrev/reversible.h>
 
@@ -37,20 +36,21 @@ struct Setting {
 };
 
 std::vector<Setting> settings() {
-  const auto options = ReversibleOptions().drift_tolerance(torch::nullopt);
-  auto float_streams = options;
-  auto double_streams = options;
-  auto exact = options;
+  const auto unguarded = [] {
+    return ReversibleOptions().drift_tolerance(torch::nullopt);
+  };
   return {
-      {"float32", torch::kFloat, options},
-      {"bfloat16", torch::kBFloat16, options},
+      {"float32", torch::kFloat, unguarded()},
+      {"bfloat16", torch::kBFloat16, unguarded()},
       {"bfloat16, float32 streams",
        torch::kBFloat16,
-       float_streams.stream_dtype(torch::kFloat)},
+       unguarded().stream_dtype(torch::kFloat)},
       {"float32, float64 streams",
        torch::kFloat,
-       double_streams.stream_dtype(torch::kDouble)},
-      {"float32, exact (12 bits)", torch::kFloat, exact.fraction_bits(12)}};
+       unguarded().stream_dtype(torch::kDouble)},
+      {"float32, exact (12 bits)",
+       torch::kFloat,
+       unguarded().fraction_bits(12)}};
 }
 
 struct Model {
@@ -152,10 +152,10 @@ double differing(
   return count / size;
 }
 
-double worst_reconstruction(const Stack& problem, const Setting& setting) {
+double worst_reconstruction(const Stack& stack, const Setting& setting) {
   double worst = 0;
-  for (const auto& block : torchrev::drift(
-           problem.blocks, problem.x1, problem.x2, {}, setting.options)) {
+  for (const auto& block :
+       torchrev::drift(stack.blocks, stack.x1, stack.x2, {}, setting.options)) {
     // Not a number is worst of all.
     if (!std::isnan(worst) && !(block.reconstruction <= worst)) {
       worst = block.reconstruction;
@@ -164,27 +164,23 @@ double worst_reconstruction(const Stack& problem, const Setting& setting) {
   return worst;
 }
 
-struct StepCost {
-  double seconds;
-  int64_t peak;
-};
-
-StepCost cost_of(const Stack& problem, const Setting& setting, int64_t rounds) {
+Cost cost_of(const Stack& stack, const Setting& setting, int64_t rounds) {
   auto& meter = MemoryMeter::install();
   std::vector<double> seconds;
-  int64_t peak = 0;
+  Cost cost;
   for (int64_t round = 0; round < rounds; ++round) {
     meter.reset_peak();
     const auto live = meter.live();
     const auto start = cpu_seconds();
-    const auto gradients = problem.gradients(setting.options);
+    const auto gradients = stack.gradients(setting.options);
     seconds.push_back(cpu_seconds() - start);
-    peak = meter.peak() - live;
+    cost.peak = meter.peak() - live;
     for (const auto& gradient : gradients) {
-      peak -= static_cast<int64_t>(gradient.nbytes());
+      cost.peak -= static_cast<int64_t>(gradient.nbytes());
     }
   }
-  return {median(std::move(seconds)), peak};
+  cost.seconds = median(std::move(seconds));
+  return cost;
 }
 
 void print_row(
@@ -195,13 +191,13 @@ void print_row(
     const std::vector<torch::Tensor>& reference) {
   fmt::print("{:>5}  {:26}", depth, setting.name);
   try {
-    const Stack problem(model, depth, arguments, setting.dtype);
-    const auto rebuilt = problem.gradients(setting.options);
-    const auto stored = problem.gradients(plain(setting.options, depth));
-    const auto cost = cost_of(problem, setting, arguments.rounds);
+    const Stack stack(model, depth, arguments, setting.dtype);
+    const auto rebuilt = stack.gradients(setting.options);
+    const auto stored = stack.gradients(plain(setting.options, depth));
+    const auto cost = cost_of(stack, setting, arguments.rounds);
     fmt::print(
         " {:14.1e} {:14.1e} {:14.1e} {:10.2f} {:9.1f} {:9.3f}\n",
-        worst_reconstruction(problem, setting),
+        worst_reconstruction(stack, setting),
         relative_error(rebuilt, reference),
         relative_error(stored, reference),
         100 * differing(rebuilt, stored),
@@ -248,23 +244,19 @@ int main(int argc, char** argv) {
   CLI::App app(
       "Errors of rebuilt streams relative to those of forward (the worst "
       "block), of gradients relative to float64, rebuilt and in plain "
-      "autograd, "
-      "and how many gradients differ between the two; CPU time, and bytes of "
+      "autograd, and how many gradients differ between the two; CPU time, and "
+      "bytes of "
       "tensors beyond parameters and gradients.",
       "benchmark_drift");
-  app.add_option("--depths", arguments.depths, "Blocks in the stack")
-      ->delimiter(',')
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_option("--width", arguments.width, "Of a stream")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_option("--tokens", arguments.tokens, "Rows of a stream")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_option("--rounds", arguments.rounds, "Timed steps")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  const auto number = [&app](const char* name, auto& value, const char* text) {
+    return app.add_option(name, value, text)
+        ->check(CLI::PositiveNumber)
+        ->capture_default_str();
+  };
+  number("--depths", arguments.depths, "Blocks in the stack")->delimiter(',');
+  number("--width", arguments.width, "Of a stream");
+  number("--tokens", arguments.tokens, "Rows of a stream");
+  number("--rounds", arguments.rounds, "Timed steps");
   CLI11_PARSE(app, argc, argv);
   torch::set_num_threads(1);
   for (const auto& model : models()) {
