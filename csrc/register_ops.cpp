@@ -1,6 +1,7 @@
 #include <torch/csrc/jit/frontend/function_schema_parser.h>
 #include <torch/library.h>
 #include <torchrev/ops.h>
+#include <torchrev/remember.h>
 
 #include <string>
 #include <vector>
@@ -237,6 +238,13 @@ TORCH_LIBRARY(torchrev, library) {
       "Any blocks, Tensor x",
       "str streams=\"split\", int dim=-1, ",
       "Tensor");
+  library.def(
+      torch::schema(
+          "remember(str name, Tensor tensor) -> Tensor",
+          c10::AliasAnalysisKind::CONSERVATIVE),
+      [](std::string name, const Tensor& tensor) {
+        return remember(name, tensor);
+      });
 }
 
 }  // namespace torchrev

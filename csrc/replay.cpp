@@ -215,7 +215,10 @@ Tensor Replay::record(
   if (preserve_rng_) {
     rng_ = std::make_unique<RngState>(RngState::capture(devices_));
   }
-  auto out = branch_.callable().forward(x, context, parameters);
+  auto out = [&] {
+    RecordScope scope(decisions_);
+    return branch_.callable().forward(x, context, parameters);
+  }();
   if (rng_ && *rng_ == RngState::capture(devices_)) {
     rng_.reset();
   }
@@ -272,6 +275,7 @@ Tensor Rerun::operator()(
         RngState::capture(replay_.devices_));
     replay_.rng_->restore();
   }
+  ReplayScope scope(replay_.decisions_);
   return replay_.branch_.callable().forward(x, context, parameters);
 }
 

@@ -13,9 +13,10 @@
 #include <vector>
 
 #include "check.h"
+#include "remember.h"
 
 // Runs a branch again exactly as it ran: random numbers, autocast, buffers,
-// train / eval mode.
+// train / eval mode, remembered decisions.
 
 namespace torchrev {
 namespace detail {
@@ -87,6 +88,7 @@ class Replay {
   std::vector<c10::IValue> attributes_;
   std::vector<BufferCopy> buffers_;
   std::vector<BufferCopy> constants_;
+  Decisions decisions_;
 };
 
 // One more run of a recorded call. While it lives, buffers and attributes are

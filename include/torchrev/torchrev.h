@@ -9,5 +9,6 @@
 #include <torchrev/ops.h>
 #include <torchrev/options.h>
 #include <torchrev/plan.h>
+#include <torchrev/remember.h>
 #include <torchrev/reversible.h>
 #include <torchrev/version.h>

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+// What the runs of a branch have to decide alike, see torchrev::remember.
+
+namespace torchrev {
+namespace detail {
+
+using at::Tensor;
+
+struct Decision {
+  std::string name;
+  Tensor value;
+  uint32_t version;
+};
+
+using Decisions = std::vector<Decision>;
+
+// While it lives, calls of remember() on this thread are its own.
+//
+// A stack within a branch nests scopes. What the inner one records is what the
+// outer one makes of it: when the outer branch is recomputed, the inner stack
+// runs forward again and has to decide as it did first.
+class RememberScope {
+ public:
+  virtual ~RememberScope();
+  RememberScope(const RememberScope&) = delete;
+  RememberScope& operator=(const RememberScope&) = delete;
+
+  virtual Tensor resolve(const std::string& name, const Tensor& tensor) = 0;
+
+ protected:
+  RememberScope();
+
+  RememberScope* const outer_;
+};
+
+// Notes the decisions of a forward in `decisions`.
+class RecordScope final : public RememberScope {
+ public:
+  explicit RecordScope(Decisions& decisions) : decisions_(decisions) {}
+  Tensor resolve(const std::string& name, const Tensor& tensor) override;
+
+ private:
+  Decisions& decisions_;
+};
+
+// Hands them out again, in their order.
+class ReplayScope final : public RememberScope {
+ public:
+  explicit ReplayScope(const Decisions& decisions) : decisions_(decisions) {}
+  Tensor resolve(const std::string& name, const Tensor& tensor) override;
+
+ private:
+  const Decisions& decisions_;
+  std::size_t next_ = 0;
+};
+
+}  // namespace detail
+}  // namespace torchrev
