@@ -5,6 +5,8 @@
 #include <torchrev/branch.h>
 #include <torchrev/coupling.h>
 #include <torchrev/drift.h>
+#include <torchrev/nn/lsh_attention.h>
+#include <torchrev/nn/reformer.h>
 #include <torchrev/nn/reversible.h>
 #include <torchrev/ops.h>
 #include <torchrev/options.h>

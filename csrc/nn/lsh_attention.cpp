@@ -1,0 +1,194 @@
+#include <torchrev/nn/lsh_attention.h>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "lsh_places.h"
+
+// Letters of shapes: B = N H sequences, R rounds, C chunks of M positions each,
+// T = C M positions, D and E widths of a head.
+
+namespace torchrev {
+namespace nn {
+namespace functional {
+
+namespace {
+
+constexpr auto kEntry = "torchrev::nn::functional::lsh_attention";
+
+// The bucket of padding, behind all others.
+constexpr auto kLast = std::numeric_limits<int64_t>::max();
+
+void check_buckets(const Tensor& qk, const Tensor& buckets) {
+  TORCH_CHECK_TYPE(
+      at::isIntegralType(buckets.scalar_type(), /*includeBool=*/false),
+      kEntry,
+      ": expected `buckets` to be of an integer type, but got ",
+      buckets.scalar_type(),
+      ".");
+  TORCH_CHECK_VALUE(
+      buckets.dim() == 4 && buckets.size(0) == qk.size(0) &&
+          buckets.size(1) == qk.size(1) && buckets.size(2) > 0 &&
+          buckets.size(3) == qk.size(2),
+      kEntry,
+      ": expected `buckets` to be [N, H, rounds, T] of `qk` ",
+      qk.sizes(),
+      ", but got ",
+      buckets.sizes(),
+      ". See lsh_buckets.");
+}
+
+void check_padding(const Tensor& qk, const Tensor& padding) {
+  if (!padding.defined()) {
+    return;
+  }
+  TORCH_CHECK_TYPE(
+      padding.scalar_type() == at::kBool,
+      kEntry,
+      ": expected `padding` to be bool, but got ",
+      padding.scalar_type(),
+      ". True stands where there is padding.");
+  TORCH_CHECK_VALUE(
+      padding.dim() == 2 && padding.size(0) == qk.size(0) &&
+          padding.size(1) == qk.size(2),
+      kEntry,
+      ": expected `padding` to be [N, T] of `qk` ",
+      qk.sizes(),
+      ", but got ",
+      padding.sizes(),
+      ".");
+}
+
+void check(
+    const Tensor& qk,
+    const Tensor& v,
+    const Tensor& buckets,
+    int64_t chunk_length,
+    const Tensor& padding) {
+  TORCH_CHECK_VALUE(
+      qk.dim() == 4 && v.dim() == 4 &&
+          qk.sizes().slice(0, 3) == v.sizes().slice(0, 3),
+      kEntry,
+      ": expected `qk` [N, H, T, D] and `v` [N, H, T, E], but got ",
+      qk.sizes(),
+      " and ",
+      v.sizes(),
+      ".");
+  TORCH_CHECK_VALUE(
+      chunk_length >= 1,
+      kEntry,
+      ": expected `chunk_length` to be at least 1, but got ",
+      chunk_length,
+      ".");
+  check_buckets(qk, buckets);
+  check_padding(qk, padding);
+}
+
+// qk [B, T, D], v [B, T, E] -> [B, T, E].
+Tensor attend(
+    const Tensor& qk,
+    const Tensor& v,
+    const detail::LSHPlaces& places,
+    bool causal) {
+  const auto q = places.sort(qk);  // [B, R, C, M, D]
+  const auto k = detail::with_look_back(
+      q / q.norm(2, -1, /*keepdim=*/true)
+              .clamp_min(std::numeric_limits<float>::epsilon()));
+  auto scores = q.matmul(k.transpose(-2, -1));  // [B, R, C, M, 2 M]
+  scores.add_(places.bias(causal));
+  const auto p = scores.softmax(-1);
+  const auto out =
+      places.unsort(p.matmul(detail::with_look_back(places.sort(v))));
+  if (q.size(1) == 1) {
+    return out.squeeze(1);
+  }
+  // The logarithm of the sum of exp(scores), off any one of them: logsumexp
+  // would keep all scores for backward, besides p.
+  const auto top = scores.argmax(-1, /*keepdim=*/true);
+  const auto log_sums = scores.gather(-1, top) - p.gather(-1, top).log();
+  return (out * places.unsort(log_sums).softmax(1)).sum(1);
+}
+
+// `x` with `missing` zeros behind it along dimension `dim`.
+Tensor lengthened(const Tensor& x, int64_t dim, int64_t missing) {
+  if (missing == 0) {
+    return x;
+  }
+  std::vector<int64_t> pad(2 * (x.dim() - dim));  // the last dimension first
+  pad.back() = missing;
+  return at::constant_pad_nd(x, pad);
+}
+
+// [N, T] -> [B, T + missing], true also for what is missing; undefined where
+// nothing is padding.
+Tensor mask_of(const Tensor& qk, const Tensor& padding, int64_t missing) {
+  if (!padding.defined() && missing == 0) {
+    return padding;
+  }
+  const auto given =
+      padding.defined()
+          ? padding
+          : at::zeros({qk.size(0), qk.size(2)}, qk.options().dtype(at::kBool));
+  return at::constant_pad_nd(given, {0, missing}, 1)
+      .unsqueeze(1)
+      .expand({-1, qk.size(1), -1})
+      .flatten(0, 1);
+}
+
+}  // namespace
+
+Tensor lsh_buckets(const Tensor& x, const Tensor& rotations) {
+  const at::NoGradGuard no_grad;
+  std::vector<Tensor> rounds;
+  for (const auto& rotation : rotations.unbind(0)) {
+    const auto projected = x.matmul(rotation);  // [*, T, buckets / 2]
+    const auto [high, argmax] = projected.max(-1);
+    const auto [low, argmin] = projected.min(-1);
+    rounds.push_back(
+        at::where(high >= -low, argmax, argmin + rotation.size(-1)));
+  }
+  return at::stack(rounds, -2);
+}
+
+Tensor lsh_attention(
+    const Tensor& qk,
+    const Tensor& v,
+    const Tensor& buckets,
+    int64_t chunk_length,
+    bool causal,
+    const Tensor& padding) {
+  check(qk, v, buckets, chunk_length, padding);
+  if (v.numel() == 0) {
+    return v.clone();
+  }
+  const auto length = qk.size(2);
+  const auto chunk = std::min(chunk_length, length);
+  const auto missing = (chunk - length % chunk) % chunk;
+  const auto mask = mask_of(qk, padding, missing);
+  const detail::LSHPlaces places(
+      mask.defined() ? lengthened(buckets.flatten(0, 1), 2, missing)
+                           .to(at::kLong)
+                           .masked_fill(mask.unsqueeze(1), kLast)
+                     : buckets.flatten(0, 1),
+      chunk,
+      mask,
+      qk.scalar_type());
+  const auto y = attend(
+      lengthened(qk.flatten(0, 1), 1, missing),
+      lengthened(v.flatten(0, 1), 1, missing),
+      places,
+      causal);
+  return y.slice(1, 0, length).unflatten(0, {qk.size(0), qk.size(1)});
+}
+
+}  // namespace functional
+}  // namespace nn
+}  // namespace torchrev

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <torchrev/nn/reformer.h>
+
+// What the modules of nn/reformer.h check.
+
+namespace torchrev {
+namespace detail {
+
+// @throws c10::ValueError in the name of `entry`.
+void check_reformer(const char* entry, const nn::ReformerOptions& options);
+
+// The arguments of their forward.
+void check_reformer_input(
+    const char* entry,
+    const nn::ReformerOptions& options,
+    const Tensor& x,
+    const Tensor& padding);
+
+// The norm before attention, feed-forward and output.
+torch::nn::LayerNorm layer_norm(int64_t width);
+
+}  // namespace detail
+}  // namespace torchrev
