@@ -11,7 +11,7 @@
 #include <limits>
 #include <vector>
 
-#include "lsh_places.h"
+#include "lsh_rounds.h"
 
 // Letters of shapes: B = N H sequences, R rounds, C chunks of M positions each,
 // T = C M positions, D and E widths of a head.
@@ -92,29 +92,53 @@ void check(
   check_padding(qk, padding);
 }
 
+// What a round of hashing gives.
+struct Result {
+  Tensor y;        // [B, T, E]
+  Tensor log_sum;  // [B, T, 1], of exp(scores): the weight of y
+};
+
+// q, k [B, T, D], v [B, T, E].
+Result attend_in_round(
+    const Tensor& q,
+    const Tensor& k,
+    const Tensor& v,
+    const detail::LSHRounds& rounds,
+    int64_t round,
+    bool causal) {
+  auto scores = rounds.chunks(round, q).matmul(
+      rounds.windows(round, k).transpose(-2, -1));  // [B, C, M, W]
+  scores.add_(rounds.bias(round, causal));
+  const auto p = scores.softmax(-1);
+  const auto y = rounds.unsort(round, p.matmul(rounds.windows(round, v)));
+  if (rounds.count() == 1) {
+    return {y, {}};
+  }
+  // The logarithm of the sum, off any one of them: logsumexp would keep all
+  // scores for backward, besides p.
+  const auto top = scores.argmax(-1, /*keepdim=*/true);
+  const auto log_sum = scores.gather(-1, top) - p.gather(-1, top).log();
+  return {y, rounds.unsort(round, log_sum)};
+}
+
 // qk [B, T, D], v [B, T, E] -> [B, T, E].
 Tensor attend(
     const Tensor& qk,
     const Tensor& v,
-    const detail::LSHPlaces& places,
+    const detail::LSHRounds& rounds,
     bool causal) {
-  const auto q = places.sort(qk);  // [B, R, C, M, D]
-  const auto k = detail::with_look_back(
-      q / q.norm(2, -1, /*keepdim=*/true)
-              .clamp_min(std::numeric_limits<float>::epsilon()));
-  auto scores = q.matmul(k.transpose(-2, -1));  // [B, R, C, M, 2 M]
-  scores.add_(places.bias(causal));
-  const auto p = scores.softmax(-1);
-  const auto out =
-      places.unsort(p.matmul(detail::with_look_back(places.sort(v))));
-  if (q.size(1) == 1) {
-    return out.squeeze(1);
+  const auto k = qk / qk.norm(2, -1, /*keepdim=*/true)
+                          .clamp_min(std::numeric_limits<float>::epsilon());
+  std::vector<Tensor> results, log_sums;
+  for (int64_t round = 0; round < rounds.count(); ++round) {
+    const auto [y, log_sum] = attend_in_round(qk, k, v, rounds, round, causal);
+    results.push_back(y);
+    log_sums.push_back(log_sum);
   }
-  // The logarithm of the sum of exp(scores), off any one of them: logsumexp
-  // would keep all scores for backward, besides p.
-  const auto top = scores.argmax(-1, /*keepdim=*/true);
-  const auto log_sums = scores.gather(-1, top) - p.gather(-1, top).log();
-  return (out * places.unsort(log_sums).softmax(1)).sum(1);
+  if (rounds.count() == 1) {
+    return results[0];
+  }
+  return (at::stack(results) * at::stack(log_sums).softmax(0)).sum(0);
 }
 
 // `x` with `missing` zeros behind it along dimension `dim`.
@@ -173,7 +197,7 @@ Tensor lsh_attention(
   const auto chunk = std::min(chunk_length, length);
   const auto missing = (chunk - length % chunk) % chunk;
   const auto mask = mask_of(qk, padding, missing);
-  const detail::LSHPlaces places(
+  const detail::LSHRounds rounds(
       mask.defined() ? lengthened(buckets.flatten(0, 1), 2, missing)
                            .to(at::kLong)
                            .masked_fill(mask.unsqueeze(1), kLast)
@@ -184,7 +208,7 @@ Tensor lsh_attention(
   const auto y = attend(
       lengthened(qk.flatten(0, 1), 1, missing),
       lengthened(v.flatten(0, 1), 1, missing),
-      places,
+      rounds,
       causal);
   return y.slice(1, 0, length).unflatten(0, {qk.size(0), qk.size(1)});
 }
