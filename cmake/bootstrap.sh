@@ -74,21 +74,24 @@ require_tools() {
   install_packages "${packages[@]}" || fail "missing:" "${missing[@]/#/  }"
 }
 
-# What saves a download (the libraries), time (Ninja) or a skipped test.
+# What saves a download (the libraries), time (Ninja) or a skipped test, and the
+# images of train_revnet with the library that unpacks them.
 add_useful_packages() {
   local package missing=()
   have ninja || missing+=(ninja-build)
   have clang-format || missing+=(clang-format)
   if have dpkg; then
-    for package in libfmt-dev libgtest-dev libgmock-dev libcli11-dev; do
+    for package in libfmt-dev libgtest-dev libgmock-dev libcli11-dev \
+      zlib1g-dev dataset-fashion-mnist; do
       dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
     done
   fi
   ((${#missing[@]})) || return 0
   if can_install && install_packages "${missing[@]}"; then return 0; fi
   say "going on without ${missing[*]}:"
-  say "CMake downloads the sources of libraries that are not installed, and"
-  say "without clang-format the format test is skipped."
+  say "CMake downloads the sources of libraries that are not installed (without"
+  say "zlib train_revnet reads unpacked images only), and without clang-format"
+  say "the format test is skipped."
 }
 
 # The folder of TorchConfig.cmake in CMAKE_PREFIX_PATH, if it is there.

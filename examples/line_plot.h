@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdint>
 #include <fstream>
 #include <stdexcept>
 #include <string>
@@ -12,9 +13,10 @@
 
 namespace torchrev_examples {
 
-/// Lines over a few positions, on a logarithmic scale, as an SVG file. A value
-/// that is zero stands on the lowest line, one that is not finite on the
-/// highest.
+/// Lines over a few positions, as an SVG file. On a logarithmic scale a value
+/// that is zero stands on the lowest line; on either, one that is not finite
+/// stands on the highest. A line may have fewer values than there are
+/// positions.
 ///
 /// Example:
 /// ```
@@ -25,13 +27,16 @@ namespace torchrev_examples {
 struct LinePlot {
   struct Line {
     std::string name;
-    /// One for each position.
+    /// One for each position, from the first on.
     std::vector<double> values;
   };
+
+  enum class Scale { kLogarithmic, kLinear };
 
   std::string title, x_label, y_label;
   std::vector<std::string> positions;
   std::vector<Line> lines = {};
+  Scale scale = Scale::kLogarithmic;
 
   /// @throws std::runtime_error if `path` cannot be written.
   void save(const std::string& path) const {
@@ -44,7 +49,7 @@ struct LinePlot {
   }
 
   std::string svg() const {
-    const auto [low, high] = decades();
+    const auto y_axis = axis();
     auto text = fmt::format(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" "
         "font-family=\"sans-serif\" font-size=\"12\" fill=\"#333\">\n"
@@ -53,22 +58,12 @@ struct LinePlot {
         kHeight);
     text += label(kWidth / 2, 24, title) +
             label((kLeft + kRight) / 2, kHeight - 12, x_label) +
-            label(kLeft, kTop - 12, y_label);
-    for (int decade = low; decade <= high; ++decade) {
-      const auto y = y_of(decade, low, high);
-      text += fmt::format(
-          "<path d=\"M{:.1f} {:.1f}H{:.1f}\" stroke=\"#ddd\"/>\n",
-          kLeft,
-          y,
-          kRight);
-      text += label(
-          kLeft - 22, y + 4, decade == low ? "0" : fmt::format("1e{}", decade));
-    }
+            label(kLeft, kTop - 12, y_label) + grid(y_axis);
     for (std::size_t i = 0; i < positions.size(); ++i) {
       text += label(x_of(i), kBottom + 18, positions[i]);
     }
     for (std::size_t i = 0; i < lines.size(); ++i) {
-      text += drawn(i, low, high);
+      text += drawn(i, y_axis);
     }
     return text + "</svg>\n";
   }
@@ -94,19 +89,74 @@ struct LinePlot {
         words);
   }
 
-  /// Powers of ten below and above all values; the lowest one stands for zero.
-  std::pair<int, int> decades() const {
-    int low = 0;
-    int high = -300;
+  /// Of values as they are, or of their decimal logarithms: marks from `low`
+  /// to `high`.
+  struct Axis {
+    double low, high, step;
+
+    double y_of(double height) const {
+      return kBottom - (kBottom - kTop) * (height - low) / (high - low);
+    }
+  };
+
+  bool logarithmic() const {
+    return scale == Scale::kLogarithmic;
+  }
+
+  Axis axis() const {
+    double low = INFINITY;
+    double high = -INFINITY;
     for (const auto& line : lines) {
       for (const auto value : line.values) {
-        if (std::isfinite(value) && value > 0) {
-          low = std::min(low, static_cast<int>(std::floor(std::log10(value))));
-          high = std::max(high, static_cast<int>(std::ceil(std::log10(value))));
+        if (std::isfinite(value) && (value > 0 || !logarithmic())) {
+          const auto height = logarithmic() ? std::log10(value) : value;
+          low = std::min(low, height);
+          high = std::max(high, height);
         }
       }
     }
-    return {low - 1, std::max(high, low + 1)};
+    return logarithmic() ? decades(low, high) : round_marks(low, high);
+  }
+
+  /// Powers of ten below and above all values; the lowest one stands for zero.
+  static Axis decades(double low, double high) {
+    low = std::min(0.0, std::floor(low));
+    high = std::max(-300.0, std::ceil(high));
+    return {low - 1, std::max(high, low + 1), 1};
+  }
+
+  /// About five steps of 1, 2 or 5 times a power of ten.
+  static Axis round_marks(double low, double high) {
+    if (!(low < high)) {
+      low = std::isfinite(low) ? low - 0.5 : 0;
+      high = low + 1;
+    }
+    const auto rough = (high - low) / 5;
+    auto step = std::pow(10, std::floor(std::log10(rough)));
+    step *= rough > 5 * step ? 10 : rough > 2 * step ? 5 : rough > step ? 2 : 1;
+    return {std::floor(low / step) * step, std::ceil(high / step) * step, step};
+  }
+
+  std::string mark(const Axis& axis, double height) const {
+    if (!logarithmic()) {
+      return fmt::format("{:.6g}", height);
+    }
+    return height == axis.low ? "0" : fmt::format("1e{:.0f}", height);
+  }
+
+  std::string grid(const Axis& axis) const {
+    std::string text;
+    const auto marks = std::lround((axis.high - axis.low) / axis.step);
+    for (int64_t i = 0; i <= marks; ++i) {
+      const auto height = axis.low + axis.step * double(i);
+      text += fmt::format(
+          "<path d=\"M{:.1f} {:.1f}H{:.1f}\" stroke=\"#ddd\"/>\n",
+          kLeft,
+          axis.y_of(height),
+          kRight);
+      text += label(kLeft - 22, axis.y_of(height) + 4, mark(axis, height));
+    }
+    return text;
   }
 
   double x_of(std::size_t position) const {
@@ -114,18 +164,17 @@ struct LinePlot {
     return kLeft + 20 + (kRight - kLeft - 40) * double(position) / steps;
   }
 
-  static double y_of(double decade, int low, int high) {
-    return kBottom - (kBottom - kTop) * (decade - low) / (high - low);
-  }
-
-  static double decade_of(double value, int low, int high) {
+  double height_of(double value, const Axis& axis) const {
     if (!std::isfinite(value)) {
-      return high;
+      return axis.high;
     }
-    return value <= 0 ? low : std::log10(value);
+    if (!logarithmic()) {
+      return value;
+    }
+    return value <= 0 ? axis.low : std::log10(value);
   }
 
-  std::string drawn(std::size_t i, int low, int high) const {
+  std::string drawn(std::size_t i, const Axis& axis) const {
     const auto& line = lines[i];
     const auto* colour = kColours[i % kColours.size()];
     std::string path;
@@ -134,7 +183,7 @@ struct LinePlot {
           "{}{:.1f} {:.1f}",
           p == 0 ? 'M' : 'L',
           x_of(p),
-          y_of(decade_of(line.values[p], low, high), low, high));
+          axis.y_of(height_of(line.values[p], axis)));
     }
     // A key at the right: the ends of lines may lie on each other.
     const auto y = kTop + 20 * double(i);

@@ -103,6 +103,31 @@ TEST_F(ReversibleIsAModuleTest, CloneTrainsItsOwnParameters) {
   EXPECT_FALSE(stack->parameters()[0].grad().defined());
 }
 
+// torch::nn::Cloneable builds its modules anew, and has each become a clone.
+struct AroundImpl : torch::nn::Cloneable<AroundImpl> {
+  AroundImpl() {
+    reset();
+  }
+  void reset() override {
+    stack = register_module("stack", nn::ReversibleSequential());
+    stack->push_back(linear(kWidth), linear(kWidth));
+    block = register_module(
+        "block", nn::ReversibleBlock(linear(kWidth), linear(kWidth)));
+  }
+  nn::ReversibleSequential stack = nullptr;
+  nn::ReversibleBlock block = nullptr;
+};
+
+TEST_F(ReversibleIsAModuleTest, ClonesWithAModuleAroundIt) {
+  const AroundImpl around;
+  const auto copy = std::dynamic_pointer_cast<AroundImpl>(around.clone());
+  EXPECT_TRUE(BitEqual(copy->parameters(), around.parameters()));
+  EXPECT_FALSE(copy->parameters()[0].is_same(around.parameters()[0]));
+  auto [stack, block] = std::make_tuple(around.stack, around.block);
+  EXPECT_TRUE(BitEqual(copy->stack->forward(x), stack->forward(x)));
+  EXPECT_TRUE(BitEqual(copy->block->forward(x), block->forward(x)));
+}
+
 TEST_F(ReversibleIsAModuleTest, CloneKeepsTheOptions) {
   nn::ReversibleBlock duplicate(f, g, ReversibleOptions().duplicate());
   const auto clone =

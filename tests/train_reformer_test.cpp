@@ -1,84 +1,25 @@
 // Runs examples/train_reformer as a user does: what it prints, writes, returns.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <chrono>
 #include <cmath>
-#include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <initializer_list>
-#include <iterator>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "example_program.h"
+
+namespace torchrev {
+namespace test {
 namespace {
 
 namespace fs = std::filesystem;
 using testing::HasSubstr;
-using testing::Not;
 
 // Forward is equal to the bit; gradients, and so the losses after the first,
 // differ by what reconstruction rounds. Observed after 8 steps: below 1e-6.
 constexpr double kLossTolerance = 1e-5;
-constexpr int kInterrupted = 130;
-
-using Words = std::vector<std::string>;
-
-std::string read(const fs::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  return std::string(std::istreambuf_iterator<char>(stream), {});
-}
-
-struct Outcome {
-  int exit_code = 0;
-  std::string output;
-  std::string errors;
-};
-
-/// A running train_reformer whose output goes to files in `folder`.
-class Program {
- public:
-  Program(const fs::path& folder, const Words& words)
-      : output_(folder / "output"), errors_(folder / "errors"), pid_(fork()) {
-    if (pid_ == 0) {
-      execute(words);
-    }
-  }
-
-  void interrupt() const {
-    kill(pid_, SIGINT);
-  }
-
-  Outcome wait() const {
-    int status = 0;
-    waitpid(pid_, &status, 0);
-    const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    return {code, read(output_), read(errors_)};
-  }
-
- private:
-  [[noreturn]] void execute(Words words) const {
-    words.insert(words.begin(), TRAIN_REFORMER);
-    std::vector<char*> argv;
-    for (auto& word : words) {
-      argv.push_back(&word[0]);
-    }
-    argv.push_back(nullptr);
-    if (freopen(output_.c_str(), "w", stdout) != nullptr &&
-        freopen(errors_.c_str(), "w", stderr) != nullptr) {
-      execv(argv[0], argv.data());
-    }
-    _exit(127);
-  }
-
-  fs::path output_;
-  fs::path errors_;
-  pid_t pid_;
-};
 
 /// The columns of a --csv file; losses as written, with all their digits.
 struct Log {
@@ -99,25 +40,13 @@ Log read_log(const fs::path& path) {
   return log;
 }
 
-class TrainReformerTest : public testing::Test {
+class TrainReformerTest : public ExampleTest {
  protected:
-  TrainReformerTest()
-      : folder(
-            fs::path(testing::TempDir()) /
-            ("train_reformer_test." + std::to_string(getpid()))) {
-    fs::create_directories(folder);
-    std::ofstream text(folder / "text.txt");
+  TrainReformerTest() : ExampleTest("train_reformer_test", TRAIN_REFORMER) {
+    std::ofstream text(file("text.txt"));
     for (int i = 0; i < 2000; ++i) {
       text << "line " << i * i << "\n";
     }
-  }
-
-  ~TrainReformerTest() override {
-    fs::remove_all(folder);
-  }
-
-  std::string file(const std::string& name) const {
-    return (folder / name).string();
   }
 
   /// A small model on the text, and `more`; a later option of the same name
@@ -131,10 +60,6 @@ class TrainReformerTest : public testing::Test {
     return all;
   }
 
-  Outcome run(const Words& words) const {
-    return Program(folder, words).wait();
-  }
-
   /// Trains the small model and returns its log.
   Log train(const std::string& csv, Words more) const {
     more.insert(more.end(), {"--csv", file(csv)});
@@ -142,32 +67,23 @@ class TrainReformerTest : public testing::Test {
     EXPECT_EQ(outcome.exit_code, 0) << outcome.errors;
     return read_log(file(csv));
   }
-
-  void expect_error(const Words& words, const std::string& message) const {
-    const auto outcome = run(words);
-    EXPECT_EQ(outcome.exit_code, 1);
-    EXPECT_EQ(outcome.errors, message + "\n");
-  }
-
-  /// Waits until a training run has written a line to `csv`.
-  void await_step(const std::string& csv) const {
-    for (int i = 0; i < 6000 && read_log(file(csv)).losses.empty(); ++i) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-  }
-
-  fs::path folder;
 };
 
 TEST_F(TrainReformerTest, LossesOfBothModesAreEqual) {
-  const auto reversible = train("r.csv", {"--steps", "8"}).losses;
-  const auto plain = train("p.csv", {"--steps", "8", "--mode", "plain"}).losses;
-  ASSERT_EQ(reversible.size(), 8u);
-  ASSERT_EQ(plain.size(), 8u);
-  EXPECT_EQ(reversible[0], plain[0]);
-  for (std::size_t step = 0; step < plain.size(); ++step) {
-    EXPECT_NEAR(
-        std::stod(reversible[step]), std::stod(plain[step]), kLossTolerance);
+  for (const std::string attention : {"full", "lsh"}) {
+    const Words options = {
+        "--steps", "8", "--attention", attention, "--chunk-length", "4"};
+    auto plain_options = options;
+    plain_options.insert(plain_options.end(), {"--mode", "plain"});
+    const auto reversible = train("r.csv", options).losses;
+    const auto plain = train("p.csv", plain_options).losses;
+    ASSERT_EQ(reversible.size(), 8u);
+    ASSERT_EQ(plain.size(), 8u);
+    EXPECT_EQ(reversible[0], plain[0]);
+    for (std::size_t step = 0; step < plain.size(); ++step) {
+      EXPECT_NEAR(
+          std::stod(reversible[step]), std::stod(plain[step]), kLossTolerance);
+    }
   }
 }
 
@@ -194,16 +110,14 @@ TEST_F(TrainReformerTest, ResumedRunContinuesBitForBit) {
 }
 
 TEST_F(TrainReformerTest, StopsAtCtrlCAndSaves) {
-  const Program program(
-      folder,
-      words(
-          {"--steps",
-           "1000000",
-           "--csv",
-           file("parts.csv"),
-           "--save",
-           file("model.pt")}));
-  await_step("parts.csv");
+  const Program program = start(words(
+      {"--steps",
+       "1000000",
+       "--csv",
+       file("parts.csv"),
+       "--save",
+       file("model.pt")}));
+  await([&] { return !read_log(file("parts.csv")).losses.empty(); });
   program.interrupt();
   const auto outcome = program.wait();
   EXPECT_EQ(outcome.exit_code, kInterrupted) << outcome.errors;
@@ -248,6 +162,12 @@ TEST_F(TrainReformerTest, RefusesHeadsThatDoNotDivideTheWidth) {
       words({"--heads", "3"}),
       "train_reformer: expected `--width` to be a multiple of `--heads`, but "
       "got 16 and 3. Heads share the width equally.");
+}
+
+TEST_F(TrainReformerTest, RefusesUnknownAttention) {
+  const auto outcome = run(words({"--attention", "local"}));
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.errors, HasSubstr("--attention"));
 }
 
 TEST_F(TrainReformerTest, RefusesNumbersThatMakeNoSense) {
@@ -311,9 +231,9 @@ TEST_F(TrainReformerTest, NamesCheckpointOfAnotherShape) {
   expect_error(
       words({"--resume", file("model.pt"), "--depth", "3"}),
       "train_reformer: expected the shape of `" + file("model.pt") +
-          "`, --depth 2 --width 16 --heads 2 --context 16, but got --depth 3 "
-          "--width 16 --heads 2 --context 16. Pass these options with "
-          "--resume.");
+          "`, --depth 2 --width 16 --heads 2 --context 16 --attention full, but "
+          "got --depth 3 --width 16 --heads 2 --context 16 --attention full. "
+          "Pass these options with --resume.");
 }
 
 TEST_F(TrainReformerTest, NamesFileThatCannotBeWritten) {
@@ -325,3 +245,5 @@ TEST_F(TrainReformerTest, NamesFileThatCannotBeWritten) {
 }
 
 }  // namespace
+}  // namespace test
+}  // namespace torchrev

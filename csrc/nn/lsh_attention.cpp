@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
@@ -115,10 +116,16 @@ Result attend_in_round(
     return {y, {}};
   }
   // The logarithm of the sum, off any one of them: logsumexp would keep all
-  // scores for backward, besides p.
-  const auto top = scores.argmax(-1, /*keepdim=*/true);
-  const auto log_sum = scores.gather(-1, top) - p.gather(-1, top).log();
-  return {y, rounds.unsort(round, log_sum)};
+  // scores for backward, besides p. (And so would gather.)
+  const auto top = scores.argmax(-1).flatten();  // [B T]
+  const auto rows = at::arange(top.size(0), top.options());
+  const auto at_top = [&](const Tensor& x) {
+    return x.flatten().index_select(0, rows * x.size(-1) + top);
+  };
+  const auto log_sum = (at_top(scores) - at_top(p).log())
+                           .view(y.sizes().slice(0, 2))
+                           .unsqueeze(-1);
+  return {y, rounds.unsort(round, log_sum.unflatten(1, {-1, 1}))};
 }
 
 // qk [B, T, D], v [B, T, E] -> [B, T, E].

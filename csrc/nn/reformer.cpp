@@ -79,6 +79,11 @@ std::shared_ptr<torch::nn::Module> ReformerImpl::clone(
   return copy;
 }
 
+void ReformerImpl::clone_(
+    torch::nn::Module& other, const torch::optional<c10::Device>& device) {
+  *this = dynamic_cast<const ReformerImpl&>(*other.clone(device));
+}
+
 void ReformerImpl::pretty_print(std::ostream& stream) const {
   stream << "torchrev::nn::Reformer(d_model=" << options.d_model()
          << ", nhead=" << options.nhead()

@@ -97,6 +97,11 @@ std::shared_ptr<torch::nn::Module> ReversibleBlockImpl::clone(
   return copy;
 }
 
+void ReversibleBlockImpl::clone_(
+    torch::nn::Module& other, const torch::optional<c10::Device>& device) {
+  *this = dynamic_cast<const ReversibleBlockImpl&>(*other.clone(device));
+}
+
 void ReversibleBlockImpl::pretty_print(std::ostream& stream) const {
   stream << "torchrev::nn::ReversibleBlock";
   print_streams(stream, options);
@@ -201,6 +206,11 @@ std::shared_ptr<torch::nn::Module> ReversibleSequentialImpl::clone(
   }
   copy_training(*this, *copy);
   return copy;
+}
+
+void ReversibleSequentialImpl::clone_(
+    torch::nn::Module& other, const torch::optional<c10::Device>& device) {
+  *this = dynamic_cast<const ReversibleSequentialImpl&>(*other.clone(device));
 }
 
 void ReversibleSequentialImpl::pretty_print(std::ostream& stream) const {

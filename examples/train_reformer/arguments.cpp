@@ -2,10 +2,13 @@
 
 #include <CLI/CLI.hpp>
 
-#include "error.h"
+#include "../common/error.h"
 
 namespace train_reformer {
 namespace {
+
+using torchrev_examples::check_at_least;
+using torchrev_examples::fail;
 
 constexpr int64_t kDemoSample = 400;  // bytes
 
@@ -18,6 +21,18 @@ void add_model_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--heads", shape.heads, "Heads of the attention")
       ->capture_default_str();
   app.add_option("--context", shape.context, "Bytes that are looked back on")
+      ->capture_default_str();
+  app.add_option(
+         "--attention",
+         shape.attention,
+         "'full', or 'lsh': each byte looks back on those that hashing puts "
+         "near it")
+      ->check(CLI::IsMember({"full", "lsh"}))
+      ->capture_default_str();
+  app.add_option(
+         "--chunk-length", shape.chunk_length, "Bytes in a chunk of 'lsh'")
+      ->capture_default_str();
+  app.add_option("--hashes", shape.hashes, "Rounds of hashing of 'lsh'")
       ->capture_default_str();
 }
 
@@ -73,21 +88,14 @@ void add_file_options(CLI::App& app, Arguments& arguments) {
       "a sample");
 }
 
-void check_at_least(const char* option, int64_t minimum, int64_t value) {
-  if (value < minimum) {
-    fail(
-        fmt::format("`{}` to be at least {}", option, minimum),
-        fmt::format("{}", value),
-        "See --help for defaults.");
-  }
-}
-
 void check(const Arguments& arguments) {
   const auto& shape = arguments.shape;
   check_at_least("--depth", 1, shape.depth);
   check_at_least("--width", 1, shape.width);
   check_at_least("--heads", 1, shape.heads);
   check_at_least("--context", 1, shape.context);
+  check_at_least("--chunk-length", 1, shape.chunk_length);
+  check_at_least("--hashes", 1, shape.hashes);
   check_at_least("--batch", 1, arguments.batch);
   check_at_least("--steps", 0, arguments.steps);
   check_at_least("--max-mib", 1, arguments.max_mib);

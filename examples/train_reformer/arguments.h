@@ -14,6 +14,11 @@ struct Shape {
   int64_t heads = 4;
   /// Bytes of text that a prediction looks back on.
   int64_t context = 128;
+  /// "full" or "lsh".
+  std::string attention = "full";
+  /// Of LSH attention: positions in a chunk, rounds of hashing.
+  int64_t chunk_length = 32;
+  int64_t hashes = 4;
 };
 
 /// What the command line says.

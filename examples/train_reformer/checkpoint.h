@@ -18,11 +18,7 @@ struct State {
   int64_t step = 0;
 };
 
-/// @throws UserError if no file can be written beside `path`.
-void check_writable(const std::string& path);
-
-/// Writes `path` at once or not at all: a crash leaves the old file.
-/// @throws UserError if it cannot be written.
+/// See torchrev_examples::save_archive.
 void save(const State& state, const std::string& path);
 
 /// @throws UserError if there is no such file, it is not one that `save` wrote,

@@ -1,10 +1,12 @@
 #pragma once
 
+#include "../common/interrupt.h"
 #include "arguments.h"
 #include "corpus.h"
-#include "interrupt.h"
 
 namespace train_reformer {
+
+using torchrev_examples::Interrupt;
 
 /// Trains, saves, and prints what came of it.
 void train(

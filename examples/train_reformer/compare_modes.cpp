@@ -5,12 +5,14 @@
 #include <cstdio>
 #include <vector>
 
+#include "../common/progress.h"
 #include "commands.h"
-#include "progress.h"
 #include "trainer.h"
 
 namespace train_reformer {
 namespace {
+
+using torchrev_examples::mebibytes;
 
 constexpr int64_t kDepths[] = {4, 12};
 constexpr int64_t kSteps = 5;

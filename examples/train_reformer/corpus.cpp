@@ -8,10 +8,12 @@
 #include <system_error>
 #include <vector>
 
-#include "error.h"
+#include "../common/error.h"
 
 namespace train_reformer {
 namespace {
+
+using torchrev_examples::fail;
 
 namespace fs = std::filesystem;
 

@@ -2,19 +2,16 @@
 #include <torch/utils.h>
 
 #include <cstdio>
-#include <exception>
 
+#include "../common/interrupt.h"
+#include "../common/program.h"
 #include "../memory_meter.h"
 #include "arguments.h"
 #include "commands.h"
 #include "corpus.h"
-#include "error.h"
-#include "interrupt.h"
 
 namespace train_reformer {
 namespace {
-
-constexpr int kInterrupted = 130;  // what shells report for Ctrl-C
 
 int run(const Arguments& arguments) {
   const Interrupt interrupt;
@@ -35,7 +32,7 @@ int run(const Arguments& arguments) {
   if (!interrupt.requested()) {
     train(arguments, corpus, interrupt);
   }
-  return interrupt.requested() ? kInterrupted : 0;
+  return interrupt.requested() ? torchrev_examples::kInterrupted : 0;
 }
 
 }  // namespace
@@ -44,14 +41,9 @@ int run(const Arguments& arguments) {
 int main(int argc, char** argv) {
   using namespace train_reformer;
   torchrev_examples::MemoryMeter::install();
-  try {
+  return torchrev_examples::run_program("train_reformer", [&] {
     Arguments arguments;
     const auto exit_code = parse(argc, argv, arguments);
     return exit_code ? *exit_code : run(arguments);
-  } catch (const c10::Error& error) {
-    fmt::print(stderr, "{}\n", error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "{}\n", error.what());
-  }
-  return 1;
+  });
 }

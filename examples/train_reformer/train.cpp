@@ -3,16 +3,22 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "../common/archive.h"
+#include "../common/progress.h"
+#include "../common/step_log.h"
 #include "commands.h"
-#include "progress.h"
 #include "sample.h"
-#include "step_log.h"
 #include "trainer.h"
 
 namespace train_reformer {
 namespace {
 
+using torchrev_examples::mebibytes;
+using torchrev_examples::Progress;
+using torchrev_examples::StepLog;
+
 constexpr int64_t kPromptBytes = 48;
+constexpr const char* kColumns = "step,bits_per_byte,seconds,peak_bytes";
 
 /// What the closing table tells of the steps.
 struct Summary {
@@ -45,24 +51,37 @@ void save_if_asked(const Arguments& arguments, const State& state) {
   }
 }
 
+std::string csv_line(const StepReport& report) {
+  return fmt::format(
+      "{},{:.17g},{:.4f},{}",
+      report.step,
+      report.bits_per_byte,
+      report.seconds,
+      report.peak_bytes);
+}
+
+std::string status(const Arguments& arguments, const StepReport& report) {
+  const auto bytes = arguments.batch * arguments.shape.context;
+  return fmt::format(
+      "{:.3f} bits/byte  {:.1f} kB/s  {} MiB",
+      report.bits_per_byte,
+      static_cast<double>(bytes) / report.seconds / 1e3,
+      mebibytes(report.peak_bytes));
+}
+
 /// Steps until the last one, or until Ctrl-C.
 Summary run_steps(
     const Arguments& arguments, Trainer& trainer, const Interrupt& interrupt) {
-  const auto bytes_a_step = arguments.batch * arguments.shape.context;
   Summary summary{trainer.state().step};
-  StepLog log(arguments.csv, summary.first_step);
+  StepLog log(arguments.csv, kColumns, summary.first_step);
   Progress progress(summary.first_step, arguments.steps);
   while (trainer.state().step < arguments.steps && !interrupt.requested()) {
     const auto report = trainer.step();
-    log.add(report);
+    log.add(csv_line(report));
     summary.seconds += report.seconds;
     summary.last_bits = report.bits_per_byte;
     summary.peak_bytes = std::max(summary.peak_bytes, report.peak_bytes);
-    progress.update(
-        {report.step,
-         report.bits_per_byte,
-         static_cast<double>(bytes_a_step) / report.seconds,
-         report.peak_bytes});
+    progress.update(report.step, status(arguments, report));
     if (arguments.save_every > 0 && report.step % arguments.save_every == 0) {
       save_if_asked(arguments, trainer.state());
     }
@@ -122,7 +141,7 @@ void train(
     load(trainer.state(), arguments.resume);
   }
   if (!arguments.save.empty()) {
-    check_writable(arguments.save);
+    torchrev_examples::check_writable(arguments.save);
   }
   print_model(arguments, trainer.state());
   const auto summary = run_steps(arguments, trainer, interrupt);

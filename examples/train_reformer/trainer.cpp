@@ -7,14 +7,16 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../common/error.h"
+#include "../common/gradients.h"
+#include "../common/progress.h"
 #include "../memory_meter.h"
-#include "error.h"
-#include "progress.h"
 
 namespace train_reformer {
 namespace {
 
 using torchrev_examples::MemoryMeter;
+using torchrev_examples::seconds_now;
 
 constexpr double kWarmUpSteps = 40;
 constexpr double kLargestNorm = 1.0;
@@ -37,9 +39,7 @@ Trainer::Trainer(const Arguments& arguments, const Corpus& corpus)
       lr_(arguments.lr),
       state_(make_state(arguments)) {
   corpus.check_length(arguments.shape.context);
-  for (auto& parameter : state_.model->parameters()) {
-    parameter.mutable_grad() = torch::zeros_like(parameter);
-  }
+  torchrev_examples::allocate_gradients(state_.model->parameters());
 }
 
 torch::Tensor Trainer::loss(const Batch& batch) {
@@ -59,19 +59,12 @@ void Trainer::set_learning_rate() {
   }
 }
 
-/// Keeps the gradients' memory, which would count as the step's otherwise.
-void Trainer::zero_gradients() {
-  for (auto& parameter : state_.model->parameters()) {
-    parameter.mutable_grad().zero_();
-  }
-}
-
 StepReport Trainer::step() {
   auto& meter = MemoryMeter::install();
   const auto begin = seconds_now();
   ++state_.step;
   set_learning_rate();
-  zero_gradients();
+  torchrev_examples::zero_gradients(state_.model->parameters());
   const auto batch = corpus_.draw(batch_, state_.shape.context);
   const auto before = meter.live();
   meter.reset_peak();
@@ -80,7 +73,7 @@ StepReport Trainer::step() {
   const auto peak = meter.peak() - before;
   const auto value = bits.item<double>();
   if (!std::isfinite(value)) {
-    fail(
+    torchrev_examples::fail(
         fmt::format("a finite loss at step {}", state_.step),
         fmt::format("{}", value),
         "Choose a smaller --lr.");

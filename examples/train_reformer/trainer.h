@@ -38,7 +38,6 @@ class Trainer {
   /// Bits per byte of the predictions for `batch`, differentiable.
   torch::Tensor loss(const Batch& batch);
   void set_learning_rate();
-  void zero_gradients();
 
   const Corpus& corpus_;
   int64_t batch_;

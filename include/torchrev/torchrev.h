@@ -7,7 +7,9 @@
 #include <torchrev/drift.h>
 #include <torchrev/nn/lsh_attention.h>
 #include <torchrev/nn/reformer.h>
+#include <torchrev/nn/residual_block.h>
 #include <torchrev/nn/reversible.h>
+#include <torchrev/nn/revnet.h>
 #include <torchrev/ops.h>
 #include <torchrev/options.h>
 #include <torchrev/plan.h>

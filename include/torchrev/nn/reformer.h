@@ -182,6 +182,12 @@ class TORCHREV_API ReformerImpl : public torch::nn::Module {
   ReversibleSequential stack = nullptr;
   torch::nn::LayerNorm norm = nullptr;
 
+ private:
+  /// Becomes a clone of `other`, for torch::nn::Cloneable modules around it.
+  void clone_(
+      torch::nn::Module& other,
+      const torch::optional<c10::Device>& device) override;
+
  protected:
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(Tensor())})
 };

@@ -72,6 +72,12 @@ class TORCHREV_API ReversibleBlockImpl : public torch::nn::Module {
   /// The options with which this module was constructed.
   ReversibleOptions options;
 
+ private:
+  /// Becomes a clone of `other`, for torch::nn::Cloneable modules around it.
+  void clone_(
+      torch::nn::Module& other,
+      const torch::optional<c10::Device>& device) override;
+
  protected:
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(std::vector<Tensor>())})
 };
@@ -159,6 +165,11 @@ class TORCHREV_API ReversibleSequentialImpl : public torch::nn::Module {
   ReversibleOptions options;
 
  private:
+  /// Becomes a clone of `other`, for torch::nn::Cloneable modules around it.
+  void clone_(
+      torch::nn::Module& other,
+      const torch::optional<c10::Device>& device) override;
+
   std::shared_ptr<detail::Planner> planner_;
 
  protected:

@@ -2,7 +2,7 @@
 
 #include <signal.h>
 
-namespace train_reformer {
+namespace torchrev_examples {
 namespace {
 
 volatile sig_atomic_t requested_flag = 0;
@@ -29,4 +29,4 @@ bool Interrupt::requested() const {
   return requested_flag != 0;
 }
 
-}  // namespace train_reformer
+}  // namespace torchrev_examples

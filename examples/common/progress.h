@@ -3,15 +3,7 @@
 #include <cstdint>
 #include <string>
 
-namespace train_reformer {
-
-/// What is shown of a step.
-struct Status {
-  int64_t step = 0;
-  double bits_per_byte = 0;
-  double bytes_per_second = 0;
-  int64_t peak_bytes = 0;
-};
+namespace torchrev_examples {
 
 /// Shows training as a bar on a terminal, else as a line every so often.
 class Progress {
@@ -19,7 +11,8 @@ class Progress {
   /// @param first the step before the first, @param last the last one.
   Progress(int64_t first, int64_t last);
 
-  void update(const Status& status);
+  /// @param status what to show of `step` besides its number.
+  void update(int64_t step, const std::string& status);
   /// Ends the bar's line. Nothing is shown after it.
   void finish();
 
@@ -40,4 +33,4 @@ double seconds_now();
 /// "61.3" for bytes / 2^20.
 std::string mebibytes(int64_t bytes);
 
-}  // namespace train_reformer
+}  // namespace torchrev_examples

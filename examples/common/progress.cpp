@@ -7,7 +7,7 @@
 #include <chrono>
 #include <cstdio>
 
-namespace train_reformer {
+namespace torchrev_examples {
 namespace {
 
 constexpr int64_t kBarWidth = 12;
@@ -44,20 +44,13 @@ std::string Progress::time_left(int64_t step) const {
   return fmt::format("{}:{:02} left", left / 60, left % 60);
 }
 
-void Progress::update(const Status& status) {
+void Progress::update(int64_t step, const std::string& status) {
   const auto every = std::max<int64_t>((last_ - first_) / kPlainLines, 1);
-  const auto step = status.step;
   if (!terminal_ && (step - first_) % every != 0 && step != last_) {
     return;
   }
-  const auto line = fmt::format(
-      "step {}/{}  {:.3f} bits/byte  {:.1f} kB/s  {} MiB  {}",
-      step,
-      last_,
-      status.bits_per_byte,
-      status.bytes_per_second / 1e3,
-      mebibytes(status.peak_bytes),
-      time_left(step));
+  const auto line =
+      fmt::format("step {}/{}  {}  {}", step, last_, status, time_left(step));
   if (terminal_) {
     fmt::print("\r\x1b[K{} {}", bar(step), line);
     open_ = true;
@@ -74,4 +67,4 @@ void Progress::finish() {
   open_ = false;
 }
 
-}  // namespace train_reformer
+}  // namespace torchrev_examples

@@ -6,10 +6,8 @@
 
 #include "error.h"
 
-namespace train_reformer {
+namespace torchrev_examples {
 namespace {
-
-constexpr const char* kHeader = "step,bits_per_byte,seconds,peak_bytes\n";
 
 /// The lines of steps 1 to `keep`.
 std::string earlier_lines(const std::string& path, int64_t keep) {
@@ -26,7 +24,8 @@ std::string earlier_lines(const std::string& path, int64_t keep) {
 
 }  // namespace
 
-StepLog::StepLog(const std::string& path, int64_t keep) {
+StepLog::StepLog(
+    const std::string& path, const std::string& header, int64_t keep) {
   if (path.empty()) {
     return;
   }
@@ -38,19 +37,13 @@ StepLog::StepLog(const std::string& path, int64_t keep) {
         std::strerror(errno),
         "Name a file in a folder that exists.");
   }
-  stream_ << kHeader << lines;
+  stream_ << header << '\n' << lines << std::flush;
 }
 
-void StepLog::add(const StepReport& report) {
+void StepLog::add(const std::string& line) {
   if (stream_.is_open()) {
-    stream_ << fmt::format(
-                   "{},{:.17g},{:.4f},{}\n",
-                   report.step,
-                   report.bits_per_byte,
-                   report.seconds,
-                   report.peak_bytes)
-            << std::flush;
+    stream_ << line << '\n' << std::flush;
   }
 }
 
-}  // namespace train_reformer
+}  // namespace torchrev_examples

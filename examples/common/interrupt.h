@@ -1,6 +1,6 @@
 #pragma once
 
-namespace train_reformer {
+namespace torchrev_examples {
 
 /// While one exists, the first Ctrl-C is noted instead of ending the process;
 /// the second ends it.
@@ -14,4 +14,4 @@ class Interrupt {
   bool requested() const;
 };
 
-}  // namespace train_reformer
+}  // namespace torchrev_examples
