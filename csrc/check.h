@@ -15,6 +15,9 @@ namespace detail {
 #define TORCHREV_INVARIANT(condition, what) \
   TORCH_CHECK(condition, "torchrev: internal invariant broken: ", what)
 
+// The option `name`.
+void check_at_least(
+    const char* entry, const char* name, int64_t least, int64_t value);
 void check_options(const char* entry, const ReversibleOptions& options);
 // What of `options` depends on `x`, an input of the call, and on the number of
 // blocks that have to be invertible.

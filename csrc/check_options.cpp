@@ -8,8 +8,6 @@
 namespace torchrev {
 namespace detail {
 
-namespace {
-
 void check_at_least(
     const char* entry, const char* name, int64_t least, int64_t value) {
   TORCH_CHECK_VALUE(
@@ -24,6 +22,8 @@ void check_at_least(
       value,
       ".");
 }
+
+namespace {
 
 void check_coupling(const char* entry, const ReversibleOptions& options) {
   const auto& name = options.coupling();

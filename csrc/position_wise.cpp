@@ -44,6 +44,7 @@ void check_position_wise(
   detail::check_streams(kEntry, "x", x, "x", x);
   detail::check_chunks(kEntry, options, x);
   const at::NoGradGuard no_grad;
+  const detail::TrialScope scope;
   const detail::Unobserved unobserved(branch, x);
   const auto run = [&](const Tensor& part, std::size_t /*i*/) {
     return detail::checked_branch(

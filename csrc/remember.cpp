@@ -96,5 +96,17 @@ Tensor ReplayScope::resolve(const std::string& name, const Tensor& tensor) {
   return kept->value;
 }
 
+void ReplayScope::check_complete() const {
+  TORCH_CHECK_VALUE(
+      next_ == decisions_.size(),
+      "torchrev::",
+      kEntry,
+      ": expected the recompute of a branch to remember ",
+      decisions_.size(),
+      " times as its forward did, but got ",
+      next_,
+      ". A branch remembers in the same order whenever it runs.");
+}
+
 }  // namespace detail
 }  // namespace torchrev

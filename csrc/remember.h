@@ -55,10 +55,20 @@ class ReplayScope final : public RememberScope {
  public:
   explicit ReplayScope(const Decisions& decisions) : decisions_(decisions) {}
   Tensor resolve(const std::string& name, const Tensor& tensor) override;
+  // At the end of the run.
+  void check_complete() const;
 
  private:
   const Decisions& decisions_;
   std::size_t next_ = 0;
+};
+
+// Trial runs, of which the scopes outside learn nothing.
+class TrialScope final : public RememberScope {
+ public:
+  Tensor resolve(const std::string& /*name*/, const Tensor& tensor) override {
+    return tensor;
+  }
 };
 
 }  // namespace detail

@@ -276,7 +276,9 @@ Tensor Rerun::operator()(
     replay_.rng_->restore();
   }
   ReplayScope scope(replay_.decisions_);
-  return replay_.branch_.callable().forward(x, context, parameters);
+  auto out = replay_.branch_.callable().forward(x, context, parameters);
+  scope.check_complete();
+  return out;
 }
 
 Unobserved::Unobserved(const Branch& branch, const Tensor& x)

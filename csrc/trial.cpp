@@ -81,15 +81,21 @@ class Metering {
   c10::DebugInfoGuard reports_;
 };
 
-std::vector<std::unique_ptr<Unobserved>> unobserved(const StackCall& call) {
-  std::vector<std::unique_ptr<Unobserved>> guards;
-  for (const auto& block : call.blocks) {
-    for (const auto* branch : {&block.f, &block.g}) {
-      guards.push_back(std::make_unique<Unobserved>(*branch, call.x[0]));
+// While it lives, runs of the call leave no trace.
+class Trial {
+ public:
+  explicit Trial(const StackCall& call) {
+    for (const auto& block : call.blocks) {
+      for (const auto* branch : {&block.f, &block.g}) {
+        guards_.push_back(std::make_unique<Unobserved>(*branch, call.x[0]));
+      }
     }
   }
-  return guards;
-}
+
+ private:
+  TrialScope scope_;
+  std::vector<std::unique_ptr<Unobserved>> guards_;
+};
 
 // y, or {y1, y2}.
 variable_list run(const StackCall& call) {
@@ -222,7 +228,7 @@ variable_list streams_of(const StackCall& call) {
 
 std::vector<variable_list> gradients_of_blocks(
     const StackCall& call, const Run& run) {
-  const auto guards = unobserved(call);
+  const Trial trial(call);
   const torch::AutoGradMode grad_mode(true);
   const EmptyAutocastCache no_casts;
   LocalGraph graph(/*differentiable=*/false);
@@ -247,7 +253,7 @@ std::vector<variable_list> gradients_of_blocks(
 }
 
 StepBytes measure_step(const StackCall& call) {
-  const auto guards = unobserved(call);
+  const Trial trial(call);
   const auto meter = std::make_shared<Meter>(call.x[0].device());
   const Metering metering(meter);
   const EmptyAutocastCache no_casts;
@@ -261,7 +267,7 @@ StepBytes measure_step(const StackCall& call) {
 }
 
 std::vector<StepBytes> measure_blocks(const StackCall& call) {
-  const auto guards = unobserved(call);
+  const Trial trial(call);
   std::vector<StepBytes> blocks;
   auto block = call;
   block.x = streams_of(call);

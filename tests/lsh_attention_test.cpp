@@ -224,12 +224,17 @@ TEST_F(LSHAttentionTest, APositionAttendsToItselfWhereNothingElseIsLeft) {
   EXPECT_TRUE(AllClose(p(), p.v, kFloat64Tolerance));
 }
 
-TEST_F(LSHAttentionTest, NarrowDtypesAreFinite) {
-  for (const auto dtype : {at::kBFloat16, at::kHalf}) {
-    const auto p = problem(3, 13, 4, /*causal=*/true, dtype);
+TEST_F(LSHAttentionTest, Bfloat16EqualsTheDefinitionUpToItsRounding) {
+  constexpr double kBfloat16Tolerance = 0.03;  // some units in the last place
+  for (const bool causal : {false, true}) {
+    const auto p = problem(3, 13, 4, causal, at::kBFloat16);
+    auto wide = p;
+    wide.qk = p.qk.to(at::kDouble);
+    wide.v = p.v.to(at::kDouble);
     const auto y = p();
-    EXPECT_EQ(y.scalar_type(), dtype);
-    EXPECT_TRUE(y.isfinite().all().item<bool>());
+    EXPECT_EQ(y.scalar_type(), at::kBFloat16);
+    EXPECT_TRUE(
+        AllClose(y.to(at::kDouble), reference(wide), kBfloat16Tolerance));
   }
 }
 
@@ -272,8 +277,19 @@ TEST_F(LSHAttentionTest, ThrowsForDtypesAndChunkLengthsThatMakeNoSense) {
   p.buckets = p.buckets.to(at::kFloat);
   EXPECT_THROW_WITH(p(), c10::TypeError, "`buckets`", "Float");
   p = problem(2, 6, 3);
+  p.v = p.v.to(at::kFloat);
+  EXPECT_THROW_WITH(p(), c10::TypeError, "`v`", "Double and Float");
+  p = problem(2, 6, 3);
   p.padding = torch::zeros({2, 6});
   EXPECT_THROW_WITH(p(), c10::TypeError, "`padding`", "Float");
+}
+
+TEST_F(LSHAttentionTest, ThrowsForRotationsOfAnotherWidth) {
+  EXPECT_THROW_WITH(
+      lsh_buckets(torch::randn({5, 4}), torch::randn({2, 3, 6})),
+      c10::ValueError,
+      "`rotations`",
+      "[2, 3, 6] for [5, 4]");
 }
 
 }  // namespace

@@ -86,7 +86,7 @@ TEST_F(RememberTest, EachChunkRemembersItsOwn) {
       kFloat32Tolerance));
 }
 
-TEST_F(RememberTest, BlocksThatKeepTheirActivationsNeedNoMemory) {
+TEST_F(RememberTest, BlocksThatKeepTheirActivationsMatchPlain) {
   EXPECT_TRUE(MatchesPlain(
       blocks_of(remembering),
       inputs,
@@ -101,6 +101,19 @@ TEST_F(RememberTest, AStackWithinABranchRemembersWithIt) {
       [inner](const Tensor& x, at::TensorList, at::TensorList) {
         const auto [y1, y2] = reversible_sequence(inner, x, x);
         return y1 + y2 / kLarge;
+      },
+      {});
+  EXPECT_TRUE(MatchesPlain({{outer, enlarge()}}, inputs, kFloat32Tolerance));
+}
+
+// Its trial runs are no part of the branch.
+TEST_F(RememberTest, AStackThatPlansWithinABranchRemembersWithIt) {
+  nn::ReversibleSequential inner(
+      ReversibleOptions().duplicate().memory_budget(1 << 20));
+  inner->push_back(threshold(remembering), enlarge());
+  const auto outer = Branch::function(
+      [inner](const Tensor& x, at::TensorList, at::TensorList) mutable {
+        return inner->forward(x) / kLarge;
       },
       {});
   EXPECT_TRUE(MatchesPlain({{outer, enlarge()}}, inputs, kFloat32Tolerance));
@@ -226,6 +239,16 @@ TEST(RememberErrorTest, ThrowsForMoreInTheRecompute) {
       c10::ValueError,
       "nothing more",
       "`late`");
+}
+
+TEST(RememberErrorTest, ThrowsForLessInTheRecompute) {
+  EXPECT_THROW_WITH(
+      step_that([](int run, const Tensor& up) {
+        return run == 0 ? remember("early", up) : up;
+      }),
+      c10::ValueError,
+      "remember 1 times",
+      "got 0");
 }
 
 TEST(RememberErrorTest, ThrowsForADecisionThatWasWrittenTo) {

@@ -85,6 +85,17 @@ TEST(RevNetErrorTest, ThrowsForStreamsThatAreNotHalvesOfTheChannels) {
       text + "split of dimension -1. Its");
 }
 
+TEST(RevNetErrorTest, ThrowsForChunks) {
+  const auto chunked = [](int64_t f, int64_t g) {
+    return valid().reversible(
+        ReversibleOptions().split(1).chunks_f(f).chunks_g(g));
+  };
+  const std::string text =
+      "expected option `reversible` to have chunks_f = chunks_g = 1, but got ";
+  expect_error(chunked(2, 1), text + "2 and 1.");
+  expect_error(chunked(1, 3), text + "1 and 3.");
+}
+
 TEST(RevNetErrorTest, ThrowsForImagesOfAnotherShape) {
   nn::RevNet net(valid());
   EXPECT_THROW_WITH(

@@ -231,7 +231,8 @@ TEST_F(TrainReformerTest, NamesCheckpointOfAnotherShape) {
   expect_error(
       words({"--resume", file("model.pt"), "--depth", "3"}),
       "train_reformer: expected the shape of `" + file("model.pt") +
-          "`, --depth 2 --width 16 --heads 2 --context 16 --attention full, but "
+          "`, --depth 2 --width 16 --heads 2 --context 16 --attention full, "
+          "but "
           "got --depth 3 --width 16 --heads 2 --context 16 --attention full. "
           "Pass these options with --resume.");
 }

@@ -10,7 +10,7 @@
 #include <limits>
 
 #include "compat.h"
-#include "reformer_options.h"
+#include "nn/reformer_options.h"
 
 #if TORCHREV_TORCH_AT_LEAST(2, 0)
 #include <ATen/ops/scaled_dot_product_attention.h>
@@ -31,8 +31,7 @@ const char* name_of(bool value) {
 
 // [N, T, parts H D] -> [parts, N, H, T, D].
 Tensor split_heads(const Tensor& x, int64_t parts, int64_t heads) {
-  return x.view({x.size(0), x.size(1), parts, heads, -1})
-      .permute({2, 0, 3, 1, 4});
+  return x.unflatten(2, {parts, heads, -1}).permute({2, 0, 3, 1, 4});
 }
 
 // [N, H, T, D] -> [N, T, H D].
@@ -41,7 +40,7 @@ Tensor merge_heads(const Tensor& y) {
 }
 
 // What is added to scores. Finite, so that a query all of whose keys are taken
-// out gets a mean and no NaN; twice that is finite, too.
+// out gets a mean and no NaN; twice that is finite, too, in every dtype.
 double never(at::ScalarType dtype) {
   return dtype == at::kHalf ? -3e4 : -1e30;
 }
@@ -55,8 +54,10 @@ Tensor bias_of(const Tensor& q, const Tensor& padding, bool causal) {
   if (padding.defined()) {
     bias.masked_fill_(padding.unsqueeze(1).unsqueeze(1), none);
   }
-  return causal ? bias + at::full({length, length}, none, q.options()).triu(1)
-                : bias;
+  // Twice as much, for a query whose keys are all padding.
+  return causal
+             ? bias + at::full({length, length}, 2 * none, q.options()).triu(1)
+             : bias;
 }
 
 // q, k, v -> [N, H, T, D]
@@ -145,7 +146,7 @@ Tensor LSHAttentionImpl::buckets_of(const Tensor& qk) const {
   }
   const auto rotations =
       at::randn({options.num_hashes(), qk.size(-1), chunks}, qk.options());
-  const bool fits = 2 * chunks <= std::numeric_limits<int16_t>::max();
+  const bool fits = 2 * chunks - 1 <= std::numeric_limits<int16_t>::max();
   return functional::lsh_buckets(qk, rotations)
       .to(fits ? at::kShort : at::kInt);
 }

@@ -74,6 +74,14 @@ void check(
     const Tensor& buckets,
     int64_t chunk_length,
     const Tensor& padding) {
+  TORCH_CHECK_TYPE(
+      qk.is_floating_point() && v.scalar_type() == qk.scalar_type(),
+      kEntry,
+      ": expected `qk` and `v` of one floating point dtype, but got ",
+      qk.scalar_type(),
+      " and ",
+      v.scalar_type(),
+      ".");
   TORCH_CHECK_VALUE(
       qk.dim() == 4 && v.dim() == 4 &&
           qk.sizes().slice(0, 3) == v.sizes().slice(0, 3),
@@ -177,6 +185,15 @@ Tensor mask_of(const Tensor& qk, const Tensor& padding, int64_t missing) {
 }  // namespace
 
 Tensor lsh_buckets(const Tensor& x, const Tensor& rotations) {
+  TORCH_CHECK_VALUE(
+      x.dim() >= 2 && rotations.dim() == 3 && rotations.size(0) > 0 &&
+          rotations.size(1) == x.size(-1) && rotations.size(2) > 0,
+      "torchrev::nn::functional::lsh_buckets: expected `rotations` to be "
+      "[rounds, D, buckets / 2] for `x` [*, T, D], but got ",
+      rotations.sizes(),
+      " for ",
+      x.sizes(),
+      ".");
   const at::NoGradGuard no_grad;
   std::vector<Tensor> rounds;
   for (const auto& rotation : rotations.unbind(0)) {

@@ -5,7 +5,8 @@
 
 #include <functional>
 
-#include "reformer_options.h"
+#include "nn/clone.h"
+#include "nn/reformer_options.h"
 
 namespace torchrev {
 namespace nn {
@@ -68,20 +69,14 @@ Tensor ReformerImpl::forward(const Tensor& x, const Tensor& padding) {
 std::shared_ptr<torch::nn::Module> ReformerImpl::clone(
     const torch::optional<c10::Device>& device) const {
   auto copy = std::make_shared<ReformerImpl>(*this);
-  copy->stack = copy->replace_module(
-      "stack",
-      ReversibleSequential(std::dynamic_pointer_cast<ReversibleSequentialImpl>(
-          stack->clone(device))));
-  copy->norm = copy->replace_module(
-      "norm",
-      torch::nn::LayerNorm(std::dynamic_pointer_cast<torch::nn::LayerNormImpl>(
-          norm->clone(device))));
+  copy->stack = copy->replace_module("stack", detail::clone_of(stack, device));
+  copy->norm = copy->replace_module("norm", detail::clone_of(norm, device));
   return copy;
 }
 
 void ReformerImpl::clone_(
     torch::nn::Module& other, const torch::optional<c10::Device>& device) {
-  *this = dynamic_cast<const ReformerImpl&>(*other.clone(device));
+  detail::become_clone(*this, other, device);
 }
 
 void ReformerImpl::pretty_print(std::ostream& stream) const {

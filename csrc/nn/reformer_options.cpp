@@ -1,4 +1,6 @@
-#include "reformer_options.h"
+#include "nn/reformer_options.h"
+
+#include "check.h"
 
 namespace torchrev {
 
@@ -13,18 +15,6 @@ ReformerOptions::ReformerOptions(
 namespace detail {
 
 namespace {
-
-void check_at_least_one(const char* entry, const char* name, int64_t value) {
-  TORCH_CHECK_VALUE(
-      value >= 1,
-      "torchrev::",
-      entry,
-      ": expected `",
-      name,
-      "` to be at least 1, but got ",
-      value,
-      ".");
-}
 
 void check_padding(const char* entry, const Tensor& x, const Tensor& padding) {
   TORCH_CHECK_TYPE(
@@ -45,20 +35,44 @@ void check_padding(const char* entry, const Tensor& x, const Tensor& padding) {
       ".");
 }
 
+void check_reversible(const char* entry, const ReversibleOptions& options) {
+  TORCH_CHECK_VALUE(
+      options.streams().kind == Streams::Kind::kDuplicate,
+      "torchrev::",
+      entry,
+      ": expected option `reversible` to have duplicate() streams, but got "
+      "others. Add .duplicate() to them.");
+  TORCH_CHECK_VALUE(
+      options.chunks_f() == 1,
+      "torchrev::",
+      entry,
+      ": expected option `reversible` to have chunks_f = 1, but got ",
+      options.chunks_f(),
+      ". Attention mixes positions: only the feed-forward layers can be cut "
+      "(chunks_g).");
+}
+
 }  // namespace
 
 void check_reformer(const char* entry, const nn::ReformerOptions& options) {
-  check_at_least_one(entry, "d_model", options.d_model());
-  check_at_least_one(entry, "nhead", options.nhead());
-  check_at_least_one(entry, "num_layers", options.num_layers());
-  check_at_least_one(entry, "dim_feedforward", options.dim_feedforward());
-  check_at_least_one(entry, "chunk_length", options.chunk_length());
-  check_at_least_one(entry, "num_hashes", options.num_hashes());
+  check_at_least(entry, "d_model", 1, options.d_model());
+  check_at_least(entry, "nhead", 1, options.nhead());
+  check_at_least(entry, "num_layers", 1, options.num_layers());
+  check_at_least(entry, "dim_feedforward", 1, options.dim_feedforward());
+  check_at_least(entry, "chunk_length", 1, options.chunk_length());
+  check_at_least(entry, "num_hashes", 1, options.num_hashes());
+  TORCH_CHECK_VALUE(
+      options.dropout() >= 0 && options.dropout() <= 1,
+      "torchrev::",
+      entry,
+      ": expected option `dropout` to be in [0, 1], but got ",
+      options.dropout(),
+      ".");
   TORCH_CHECK_VALUE(
       options.d_model() % options.nhead() == 0,
       "torchrev::",
       entry,
-      ": expected `d_model` to be a multiple of `nhead`, but got ",
+      ": expected option `d_model` to be a multiple of `nhead`, but got ",
       options.d_model(),
       " and ",
       options.nhead(),
@@ -67,15 +81,10 @@ void check_reformer(const char* entry, const nn::ReformerOptions& options) {
       options.attention() == "lsh" || options.attention() == "full",
       "torchrev::",
       entry,
-      ": expected `attention` to be \"lsh\" or \"full\", but got \"",
+      ": expected option `attention` to be \"lsh\" or \"full\", but got \"",
       options.attention(),
       "\".");
-  TORCH_CHECK_VALUE(
-      options.reversible().streams().kind == Streams::Kind::kDuplicate,
-      "torchrev::",
-      entry,
-      ": expected `reversible` to have duplicate() streams, but got others. "
-      "Add .duplicate() to them.");
+  check_reversible(entry, options.reversible());
 }
 
 void check_reformer_input(
@@ -92,6 +101,13 @@ void check_reformer_input(
       "], but got ",
       x.sizes(),
       ".");
+  TORCH_CHECK_TYPE(
+      x.is_floating_point(),
+      "torchrev::",
+      entry,
+      ": expected `x` to be floating point, but got ",
+      x.scalar_type(),
+      ". Embed symbols first.");
   if (padding.defined()) {
     check_padding(entry, x, padding);
   }

@@ -10,31 +10,20 @@
 
 #include <utility>
 
+#include "check.h"
+
 namespace torchrev {
-namespace nn {
 
 namespace detail {
 
 void check_block(const char* entry, const std::string& block) {
   TORCH_CHECK_VALUE(
       block == "basic" || block == "bottleneck",
-      "torchrev::nn::",
+      "torchrev::",
       entry,
       ": expected option `block` to be \"basic\" or \"bottleneck\", but got \"",
       block,
       "\".");
-}
-
-void check_at_least_one(const char* entry, const char* name, int64_t value) {
-  TORCH_CHECK_VALUE(
-      value >= 1,
-      "torchrev::nn::",
-      entry,
-      ": expected option `",
-      name,
-      "` to be at least 1, but got ",
-      value,
-      ".");
 }
 
 torch::nn::Conv2d convolution(
@@ -50,24 +39,26 @@ torch::nn::Conv2d convolution(
 
 }  // namespace detail
 
+namespace nn {
+
 namespace {
 
 using detail::kExpansion;
 
 void check_function(const char* entry, const ResidualBlockOptions& options) {
   detail::check_block(entry, options.block());
-  detail::check_at_least_one(entry, "in_channels", options.in_channels());
-  detail::check_at_least_one(entry, "out_channels", options.out_channels());
+  detail::check_at_least(entry, "in_channels", 1, options.in_channels());
+  detail::check_at_least(entry, "out_channels", 1, options.out_channels());
   TORCH_CHECK_VALUE(
       options.stride() == 1 || options.stride() == 2,
-      "torchrev::nn::",
+      "torchrev::",
       entry,
       ": expected option `stride` to be 1 or 2, but got ",
       options.stride(),
       ".");
   TORCH_CHECK_VALUE(
       options.block() == "basic" || options.out_channels() % kExpansion == 0,
-      "torchrev::nn::",
+      "torchrev::",
       entry,
       ": expected option `out_channels` of a bottleneck to be a multiple of ",
       kExpansion,
@@ -95,7 +86,7 @@ ResidualBlockOptions::ResidualBlockOptions(
     : in_channels_(in_channels), out_channels_(out_channels) {}
 
 torch::nn::Sequential residual_function(const ResidualBlockOptions& options) {
-  check_function("residual_function", options);
+  check_function("nn::residual_function", options);
   const auto in = options.in_channels();
   const auto out = options.out_channels();
   torch::nn::Sequential layers;
@@ -117,7 +108,7 @@ ResidualBlockImpl::ResidualBlockImpl(ResidualBlockOptions options)
 }
 
 void ResidualBlockImpl::reset() {
-  check_function("ResidualBlock", options);
+  check_function("nn::ResidualBlock", options);
   TORCH_CHECK_VALUE(
       options.out_channels() >= options.in_channels(),
       "torchrev::nn::ResidualBlock: expected option `out_channels` to be at "

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "check.h"
+#include "nn/clone.h"
 #include "plan.h"
 
 namespace torchrev {
@@ -99,7 +100,7 @@ std::shared_ptr<torch::nn::Module> ReversibleBlockImpl::clone(
 
 void ReversibleBlockImpl::clone_(
     torch::nn::Module& other, const torch::optional<c10::Device>& device) {
-  *this = dynamic_cast<const ReversibleBlockImpl&>(*other.clone(device));
+  detail::become_clone(*this, other, device);
 }
 
 void ReversibleBlockImpl::pretty_print(std::ostream& stream) const {
@@ -210,7 +211,7 @@ std::shared_ptr<torch::nn::Module> ReversibleSequentialImpl::clone(
 
 void ReversibleSequentialImpl::clone_(
     torch::nn::Module& other, const torch::optional<c10::Device>& device) {
-  *this = dynamic_cast<const ReversibleSequentialImpl&>(*other.clone(device));
+  detail::become_clone(*this, other, device);
 }
 
 void ReversibleSequentialImpl::pretty_print(std::ostream& stream) const {

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "check.h"
+#include "nn/clone.h"
 #include "nn/residual_block.h"
 
 namespace torchrev {
@@ -70,13 +72,25 @@ void check_streams(const Streams& streams) {
       ". Its streams are halves of the channels.");
 }
 
+void check_chunks(const ReversibleOptions& options) {
+  TORCH_CHECK_VALUE(
+      options.chunks_f() == 1 && options.chunks_g() == 1,
+      "torchrev::nn::RevNet: expected option `reversible` to have chunks_f = "
+      "chunks_g = 1, but got ",
+      options.chunks_f(),
+      " and ",
+      options.chunks_g(),
+      ". Convolutions mix pixels, and batch norms mix images.");
+}
+
 void check(const RevNetOptions& options) {
-  detail::check_block("RevNet", options.block());
+  detail::check_block("nn::RevNet", options.block());
   check_stages(options);
   check_widths(options);
-  detail::check_at_least_one("RevNet", "classes", options.classes());
-  detail::check_at_least_one("RevNet", "in_channels", options.in_channels());
+  detail::check_at_least("nn::RevNet", "classes", 1, options.classes());
+  detail::check_at_least("nn::RevNet", "in_channels", 1, options.in_channels());
   check_streams(options.reversible().streams());
+  check_chunks(options.reversible());
 }
 
 torch::nn::Sequential stem_of(int64_t in_channels, int64_t width) {
@@ -95,13 +109,6 @@ ReversibleSequential stage_of(const RevNetOptions& options, std::size_t i) {
     stage->push_back(f, residual_function(function));
   }
   return stage;
-}
-
-template <typename Holder>
-Holder clone_of(
-    const Holder& child, const torch::optional<c10::Device>& device) {
-  return Holder(std::dynamic_pointer_cast<typename Holder::ContainedType>(
-      child->clone(device)));
 }
 
 }  // namespace
@@ -151,7 +158,7 @@ std::shared_ptr<torch::nn::Module> RevNetImpl::clone(
     const torch::optional<c10::Device>& device) const {
   auto copy = std::make_shared<RevNetImpl>(*this);
   const auto own = [&](const std::string& name, auto& child) {
-    child = copy->replace_module(name, clone_of(child, device));
+    child = copy->replace_module(name, detail::clone_of(child, device));
   };
   own("stem", copy->stem);
   for (std::size_t i = 0; i < stages.size(); ++i) {
@@ -167,7 +174,7 @@ std::shared_ptr<torch::nn::Module> RevNetImpl::clone(
 
 void RevNetImpl::clone_(
     torch::nn::Module& other, const torch::optional<c10::Device>& device) {
-  *this = dynamic_cast<const RevNetImpl&>(*other.clone(device));
+  detail::become_clone(*this, other, device);
 }
 
 void RevNetImpl::pretty_print(std::ostream& stream) const {

@@ -30,12 +30,14 @@ using at::Tensor;
 ///
 /// Memory: the storage of `tensor`, from forward to backward, for each call: a
 ///         narrow dtype pays off.
-/// Requires: `tensor` is not written to afterwards.
+/// Requires: `tensor` is not written to afterwards; the branch calls from the
+///         thread that it was called from.
 /// @param name for error messages.
 /// @param tensor of an integer type or bool.
 /// @throws c10::TypeError if `tensor` is of another dtype, or undefined;
-///         c10::ValueError if the recompute calls in another order or with
-///         another shape or dtype, or if the kept tensor was written to.
+///         c10::ValueError if the recompute calls in another order, less or
+///         more often, or with another shape or dtype, or if the kept tensor
+///         was written to.
 ///
 /// Example:
 /// ```

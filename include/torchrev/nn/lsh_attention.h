@@ -19,6 +19,7 @@ namespace functional {
 /// @param x [*, T, D], floating point.
 /// @param rotations [rounds, D, buckets / 2], in the dtype of `x`.
 /// @return [*, rounds, T], int64, in [0, buckets). Carries no gradient.
+/// @throws c10::ValueError for shapes that do not agree.
 /// Reference: Kitaev et al., "Reformer: The Efficient Transformer", 2020,
 ///            section 2; Andoni et al., "Practical and Optimal LSH for Angular
 ///            Distance", 2015.
@@ -35,10 +36,14 @@ TORCHREV_API Tensor lsh_buckets(const Tensor& x, const Tensor& rotations);
 /// out: with `causal` the positions after i, those that `padding` names, and i
 /// itself, unless nothing else is left.
 ///
-/// Time and memory grow as rounds * T * chunk_length, those of full attention
-/// as T^2. If T is no multiple of `chunk_length`, positions that nothing
-/// attends to are added inside, and taken off again; if T is less, there is one
-/// chunk of T positions, and this is full attention (but for i itself).
+/// Memory grows as rounds * T * chunk_length, and so does time (but for telling
+/// how many rounds share a key, rounds times as much, of operations that are
+/// cheap); full attention grows as T^2. With 2 T / chunk_length buckets,
+/// hashing adds T^2 D / chunk_length operations a round, and T^2 / chunk_length
+/// numbers for a moment: less than the rest up to some ten thousand positions.
+/// If T is no multiple of `chunk_length`, positions that nothing attends to are
+/// added inside, and taken off again; if T is less, there is one chunk of T
+/// positions, and this is full attention (but for i itself).
 ///
 /// @param qk [N, H, T, D], queries, and after normalisation keys.
 /// @param v [N, H, T, E].
@@ -49,7 +54,8 @@ TORCHREV_API Tensor lsh_buckets(const Tensor& x, const Tensor& rotations);
 ///
 /// Gradients: qk and v, double backward included.
 /// @throws c10::ValueError for shapes that do not agree, or a `chunk_length`
-///         below 1; c10::TypeError for dtypes.
+///         below 1; c10::TypeError for other dtypes than named here, or `qk`
+///         and `v` of different ones.
 /// Reference: Kitaev et al., "Reformer: The Efficient Transformer", 2020,
 ///            equations (2) to (6) and appendix A.
 ///

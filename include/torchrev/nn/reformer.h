@@ -45,8 +45,8 @@ struct TORCHREV_API ReformerOptions {
   /// Whether a position attends to those before it alone: a decoder; else an
   /// encoder. Default: false.
   TORCH_ARG(bool, causal) = false;
-  /// "lsh", whose cost grows with the length, or "full", whose cost grows with
-  /// its square. Default: "lsh".
+  /// "lsh", whose cost grows with the length (see functional::lsh_attention),
+  /// or "full", whose time grows with its square. Default: "lsh".
   TORCH_ARG(std::string, attention) = "lsh";
   /// Positions in a chunk of LSH attention, each of which attends to its own
   /// chunk and the one before. There are twice as many buckets as chunks.
@@ -61,6 +61,13 @@ struct TORCHREV_API ReformerOptions {
 
 /// Full self-attention as a residual function: norm, multi-head attention,
 /// projection, dropout.
+///
+/// Runs LibTorch's fused kernel where there is one: memory does not grow with
+/// the square of the length, but does for a decoder with padding, whose mask is
+/// [N, 1, T, T].
+///
+/// Gradients: x and parameters. LibTorch's kernel for CPU has no double
+///            backward; LSHAttention has.
 ///
 /// Example:
 /// ```
@@ -146,13 +153,14 @@ TORCH_MODULE(LSHAttention);
 ///
 /// An encoder, or with `causal` a decoder without an encoder: a language
 /// model's. Embeddings and positions are up to the caller. Memory does not grow
-/// with depth but for the buckets of LSH attention (see LSHAttention), and with
+/// with depth but for the buckets of LSH attention (see LSHAttention) and the
+/// generator's states, one for each branch that draws; with
 /// `reversible().chunks_g` the wide activation of a feed-forward layer exists
 /// in pieces.
 ///
 /// @throws c10::ValueError for options that make no sense: a width that heads
 ///         do not divide, an attention of another name, streams other than
-///         duplicate().
+///         duplicate(), attention in chunks (chunks_f).
 /// Reference: Kitaev et al., "Reformer: The Efficient Transformer", 2020.
 ///
 /// Example:

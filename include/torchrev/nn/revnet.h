@@ -50,9 +50,10 @@ struct TORCHREV_API RevNetOptions {
 ///
 /// Of the activations of a stage its output alone is kept, so memory does not
 /// grow with `depths`, at the price of one more evaluation of F and G. (What
-/// grows is a copy of the running statistics of F's and G's batch norms, some
-/// hundred bytes a block.) The blocks between the stages halve the resolution
-/// and have no inverse: they keep their activations.
+/// grows is a copy of the running statistics of F's and G's batch norms, 16
+/// bytes for each channel of a stage and basic block.) The blocks between the
+/// stages halve the resolution and have no inverse: they keep their
+/// activations.
 ///
 /// Batch norm counts a step once: statistics are those of the same network
 /// through plain autograd, to the bit.
