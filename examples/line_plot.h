@@ -58,7 +58,7 @@ struct LinePlot {
         kHeight);
     text += label(kWidth / 2, 24, title) +
             label((kLeft + kRight) / 2, kHeight - 12, x_label) +
-            label(kLeft, kTop - 12, y_label) + grid(y_axis);
+            label(kMargin, kTop - 12, y_label, "start") + grid(y_axis);
     for (std::size_t i = 0; i < positions.size(); ++i) {
       text += label(x_of(i), kBottom + 18, positions[i]);
     }
@@ -70,7 +70,8 @@ struct LinePlot {
 
  private:
   static constexpr double kWidth = 720, kHeight = 420;
-  static constexpr double kLeft = 60, kRight = 480, kTop = 60, kBottom = 360;
+  static constexpr double kMargin = 20, kLeft = 60, kRight = 480, kTop = 60,
+                          kBottom = 360;
   // Okabe and Ito's colours, which people with any colour vision tell apart.
   static constexpr std::array<const char*, 7> kColours{
       "#D55E00",
@@ -81,11 +82,16 @@ struct LinePlot {
       "#56B4E9",
       "#000000"};
 
-  static std::string label(double x, double y, const std::string& words) {
+  static std::string label(
+      double x,
+      double y,
+      const std::string& words,
+      const char* anchor = "middle") {
     return fmt::format(
-        "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n",
+        "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\">{}</text>\n",
         x,
         y,
+        anchor,
         words);
   }
 
