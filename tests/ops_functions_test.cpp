@@ -42,6 +42,16 @@ TEST_P(OpsSchemaTest, IsPinned) {
   }
 }
 
+TEST(OpsRememberTest, SchemaIsPinned) {
+  const auto op =
+      c10::Dispatcher::singleton().findSchema({"torchrev::remember", ""});
+  ASSERT_TRUE(op);
+  EXPECT_EQ(
+      c10::str(op->schema()),
+      "torchrev::remember(str name, Tensor tensor) -> Tensor");
+  EXPECT_EQ(op->schema().aliasAnalysis(), c10::AliasAnalysisKind::CONSERVATIVE);
+}
+
 INSTANTIATE_TEST_SUITE_P(
     All,
     OpsSchemaTest,
