@@ -12,7 +12,8 @@
 #include <limits>
 #include <vector>
 
-#include "lsh_rounds.h"
+#include "nn/lsh_rounds.h"
+#include "nn/reformer_options.h"
 
 // Letters of shapes: B = N H sequences, R rounds, C chunks of M positions each,
 // T = C M positions, D and E widths of a head.
@@ -23,7 +24,7 @@ namespace functional {
 
 namespace {
 
-constexpr auto kEntry = "torchrev::nn::functional::lsh_attention";
+constexpr auto kEntry = "nn::functional::lsh_attention";
 
 // The bucket of padding, behind all others.
 constexpr auto kLast = std::numeric_limits<int64_t>::max();
@@ -31,6 +32,7 @@ constexpr auto kLast = std::numeric_limits<int64_t>::max();
 void check_buckets(const Tensor& qk, const Tensor& buckets) {
   TORCH_CHECK_TYPE(
       at::isIntegralType(buckets.scalar_type(), /*includeBool=*/false),
+      "torchrev::",
       kEntry,
       ": expected `buckets` to be of an integer type, but got ",
       buckets.scalar_type(),
@@ -39,33 +41,13 @@ void check_buckets(const Tensor& qk, const Tensor& buckets) {
       buckets.dim() == 4 && buckets.size(0) == qk.size(0) &&
           buckets.size(1) == qk.size(1) && buckets.size(2) > 0 &&
           buckets.size(3) == qk.size(2),
+      "torchrev::",
       kEntry,
       ": expected `buckets` to be [N, H, rounds, T] of `qk` ",
       qk.sizes(),
       ", but got ",
       buckets.sizes(),
       ". See lsh_buckets.");
-}
-
-void check_padding(const Tensor& qk, const Tensor& padding) {
-  if (!padding.defined()) {
-    return;
-  }
-  TORCH_CHECK_TYPE(
-      padding.scalar_type() == at::kBool,
-      kEntry,
-      ": expected `padding` to be bool, but got ",
-      padding.scalar_type(),
-      ". True stands where there is padding.");
-  TORCH_CHECK_VALUE(
-      padding.dim() == 2 && padding.size(0) == qk.size(0) &&
-          padding.size(1) == qk.size(2),
-      kEntry,
-      ": expected `padding` to be [N, T] of `qk` ",
-      qk.sizes(),
-      ", but got ",
-      padding.sizes(),
-      ".");
 }
 
 void check(
@@ -76,6 +58,7 @@ void check(
     const Tensor& padding) {
   TORCH_CHECK_TYPE(
       qk.is_floating_point() && v.scalar_type() == qk.scalar_type(),
+      "torchrev::",
       kEntry,
       ": expected `qk` and `v` of one floating point dtype, but got ",
       qk.scalar_type(),
@@ -85,6 +68,7 @@ void check(
   TORCH_CHECK_VALUE(
       qk.dim() == 4 && v.dim() == 4 &&
           qk.sizes().slice(0, 3) == v.sizes().slice(0, 3),
+      "torchrev::",
       kEntry,
       ": expected `qk` [N, H, T, D] and `v` [N, H, T, E], but got ",
       qk.sizes(),
@@ -93,12 +77,14 @@ void check(
       ".");
   TORCH_CHECK_VALUE(
       chunk_length >= 1,
+      "torchrev::",
       kEntry,
       ": expected `chunk_length` to be at least 1, but got ",
       chunk_length,
       ".");
   check_buckets(qk, buckets);
-  check_padding(qk, padding);
+  detail::check_padding(
+      kEntry, padding, "qk", qk.sizes(), qk.size(0), qk.size(2));
 }
 
 // What a round of hashing gives.

@@ -16,25 +16,6 @@ namespace detail {
 
 namespace {
 
-void check_padding(const char* entry, const Tensor& x, const Tensor& padding) {
-  TORCH_CHECK_TYPE(
-      padding.scalar_type() == at::kBool,
-      "torchrev::",
-      entry,
-      ": expected `padding` to be bool, but got ",
-      padding.scalar_type(),
-      ". True stands where there is padding.");
-  TORCH_CHECK_VALUE(
-      padding.sizes() == x.sizes().slice(0, 2),
-      "torchrev::",
-      entry,
-      ": expected `padding` to be [N, T] of `x` ",
-      x.sizes(),
-      ", but got ",
-      padding.sizes(),
-      ".");
-}
-
 void check_reversible(const char* entry, const ReversibleOptions& options) {
   TORCH_CHECK_VALUE(
       options.streams().kind == Streams::Kind::kDuplicate,
@@ -87,6 +68,36 @@ void check_reformer(const char* entry, const nn::ReformerOptions& options) {
   check_reversible(entry, options.reversible());
 }
 
+void check_padding(
+    const char* entry,
+    const Tensor& padding,
+    const char* name,
+    at::IntArrayRef sizes,
+    int64_t n,
+    int64_t t) {
+  if (!padding.defined()) {
+    return;
+  }
+  TORCH_CHECK_TYPE(
+      padding.scalar_type() == at::kBool,
+      "torchrev::",
+      entry,
+      ": expected `padding` to be bool, but got ",
+      padding.scalar_type(),
+      ". True stands where there is padding.");
+  TORCH_CHECK_VALUE(
+      padding.sizes() == at::IntArrayRef({n, t}),
+      "torchrev::",
+      entry,
+      ": expected `padding` to be [N, T] of `",
+      name,
+      "` ",
+      sizes,
+      ", but got ",
+      padding.sizes(),
+      ".");
+}
+
 void check_reformer_input(
     const char* entry,
     const nn::ReformerOptions& options,
@@ -108,9 +119,7 @@ void check_reformer_input(
       ": expected `x` to be floating point, but got ",
       x.scalar_type(),
       ". Embed symbols first.");
-  if (padding.defined()) {
-    check_padding(entry, x, padding);
-  }
+  check_padding(entry, padding, "x", x.sizes(), x.size(0), x.size(1));
 }
 
 torch::nn::LayerNorm layer_norm(int64_t width) {

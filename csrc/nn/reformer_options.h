@@ -17,6 +17,16 @@ void check_reformer_input(
     const Tensor& x,
     const Tensor& padding);
 
+// `padding`, if defined: bool, [N, T] of the tensor `name`, which is of
+// `sizes`.
+void check_padding(
+    const char* entry,
+    const Tensor& padding,
+    const char* name,
+    at::IntArrayRef sizes,
+    int64_t n,
+    int64_t t);
+
 // The norm before attention, feed-forward and output.
 torch::nn::LayerNorm layer_norm(int64_t width);
 
