@@ -1,12 +1,14 @@
 #include "arguments.h"
 
-#include <fmt/format.h>
-
 #include <CLI/CLI.hpp>
-#include <stdexcept>
+
+#include "../common/error.h"
 
 namespace where_memory_goes {
 namespace {
+
+using torchrev_examples::check_at_least;
+using torchrev_examples::fail;
 
 void add_options(CLI::App& app, Arguments& arguments) {
   const auto number = [&](const char* name, int64_t& value, const char* help) {
@@ -26,35 +28,15 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--csv", arguments.csv, "Write all bytes to this file, too");
 }
 
-[[noreturn]] void fail(
-    const std::string& expected,
-    const std::string& got,
-    const std::string& way_out) {
-  throw std::runtime_error(fmt::format(
-      "where_memory_goes: expected {}, but got {}. {}",
-      expected,
-      got,
-      way_out));
-}
-
-void check_positive(const char* option, int64_t value) {
-  if (value < 1) {
-    fail(
-        fmt::format("`{}` to be at least 1", option),
-        fmt::format("{}", value),
-        "See --help for defaults.");
-  }
-}
-
 void check(const Arguments& arguments) {
-  check_positive("--d-model", arguments.d_model);
-  check_positive("--d-ff", arguments.d_ff);
-  check_positive("--heads", arguments.heads);
-  check_positive("--tokens", arguments.tokens);
-  check_positive("--batch", arguments.batch);
-  check_positive("--chunks", arguments.chunks);
+  check_at_least("--d-model", 1, arguments.d_model);
+  check_at_least("--d-ff", 1, arguments.d_ff);
+  check_at_least("--heads", 1, arguments.heads);
+  check_at_least("--tokens", 1, arguments.tokens);
+  check_at_least("--batch", 1, arguments.batch);
+  check_at_least("--chunks", 1, arguments.chunks);
   for (const auto depth : arguments.depths) {
-    check_positive("--depths", depth);
+    check_at_least("--depths", 1, depth);
   }
   if (arguments.d_model % arguments.heads != 0) {
     fail(

@@ -22,7 +22,7 @@ struct Arguments {
 };
 
 /// @return an exit code if the program is to end, as after --help.
-/// @throws std::runtime_error for values that make no sense.
+/// @throws UserError for values that make no sense.
 torch::optional<int> parse(int argc, char** argv, Arguments& arguments);
 
 }  // namespace where_memory_goes

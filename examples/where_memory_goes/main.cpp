@@ -8,8 +8,9 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <stdexcept>
 
+#include "../common/error.h"
+#include "../common/program.h"
 #include "arguments.h"
 #include "report.h"
 
@@ -21,11 +22,10 @@ std::ofstream open(const std::string& path) {
   errno = 0;
   std::ofstream file(path);
   if (!file) {
-    throw std::runtime_error(fmt::format(
-        "where_memory_goes: expected `{}` to be writable, but got {}. Name a "
-        "file in a folder that exists.",
-        path,
-        std::strerror(errno)));
+    torchrev_examples::fail(
+        fmt::format("`{}` to be writable", path),
+        std::strerror(errno),
+        "Name a file in a folder that exists.");
   }
   return file;
 }
@@ -61,17 +61,14 @@ void run(const Arguments& arguments) {
 }  // namespace where_memory_goes
 
 int main(int argc, char** argv) {
-  try {
-    // Before the first tensor.
-    torchrev_examples::MemoryMeter::install();
+  // Before the first tensor.
+  torchrev_examples::MemoryMeter::install();
+  return torchrev_examples::run_program("where_memory_goes", [&] {
     where_memory_goes::Arguments arguments;
-    if (const auto exit_code =
-            where_memory_goes::parse(argc, argv, arguments)) {
-      return *exit_code;
+    const auto exit_code = where_memory_goes::parse(argc, argv, arguments);
+    if (!exit_code) {
+      where_memory_goes::run(arguments);
     }
-    where_memory_goes::run(arguments);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "{}\n", error.what());
-    return 1;
-  }
+    return exit_code.value_or(0);
+  });
 }

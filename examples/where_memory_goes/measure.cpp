@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <stdexcept>
 #include <utility>
+
+#include "../common/error.h"
 
 namespace where_memory_goes {
 namespace {
@@ -116,12 +117,11 @@ void check_equal(
   }
   const auto difference = largest(gradients) / largest(expected);
   if (!(difference <= kGradientTolerance)) {
-    throw std::runtime_error(fmt::format(
-        "where_memory_goes: expected the gradients of {} to be those of plain "
-        "autograd, but got a difference of {} of the largest. A way of "
-        "training is at fault.",
-        way.name,
-        difference));
+    torchrev_examples::fail(
+        fmt::format(
+            "the gradients of {} to be those of plain autograd", way.name),
+        fmt::format("a difference of {} of the largest", difference),
+        "A way of training is at fault.");
   }
 }
 

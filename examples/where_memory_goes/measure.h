@@ -33,7 +33,7 @@ struct Account {
 };
 
 /// Plain autograd, checkpoint, reversible, and the same in chunks.
-/// @throws std::runtime_error if the gradients of one of them are not those of
+/// @throws UserError if the gradients of one of them are not those of
 ///         plain autograd over the same formula.
 std::vector<Account> measure(const Arguments& arguments);
 
