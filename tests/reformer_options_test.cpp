@@ -1,9 +1,7 @@
-#include <torchrev/nn/reformer.h>
-
 #include <sstream>
 #include <string>
 
-#include "support.h"
+#include "reformer_support.h"
 
 namespace torchrev {
 namespace test {
@@ -13,18 +11,6 @@ using nn::FullAttention;
 using nn::LSHAttention;
 using nn::Reformer;
 using nn::ReformerOptions;
-
-constexpr int64_t kWidth = 8;
-constexpr int64_t kHeads = 2;
-
-ReformerOptions small(const std::string& attention, int64_t num_layers = 2) {
-  return ReformerOptions(kWidth, kHeads, num_layers)
-      .dim_feedforward(16)
-      .attention(attention)
-      .chunk_length(4)
-      .num_hashes(2)
-      .dropout(0.0);
-}
 
 // --- Words ------------------------------------------------------------------
 
