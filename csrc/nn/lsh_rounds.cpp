@@ -52,9 +52,11 @@ LSHRounds::LSHRounds(
       at::arange(order.size(-1), order.options()).expand_as(order);
   place_ = at::empty_like(order).scatter_(-1, order, positions);
   order_ = order.unflatten(-1, {-1, chunk_length});
-  window_ =
-      order_.size(2) == 1 ? order_ : at::cat({order_.roll(1, 2), order_}, 3);
-  chunk_of_ = place_.div(chunk_length, "floor").to(floats_);
+}
+
+Tensor LSHRounds::window_of(int64_t round) const {
+  const auto order = order_.select(1, round);
+  return order.size(1) == 1 ? order : at::cat({order.roll(1, 1), order}, 2);
 }
 
 Tensor LSHRounds::chunks(int64_t round, const Tensor& x) const {
@@ -62,7 +64,7 @@ Tensor LSHRounds::chunks(int64_t round, const Tensor& x) const {
 }
 
 Tensor LSHRounds::windows(int64_t round, const Tensor& x) const {
-  return take_rows(x, window_.select(1, round));
+  return take_rows(x, window_of(round));
 }
 
 Tensor LSHRounds::unsort(int64_t round, const Tensor& sorted) const {
@@ -74,9 +76,10 @@ Tensor LSHRounds::unsort(int64_t round, const Tensor& sorted) const {
 // |c(query) - 1/2 - c(key)| is 1/2, else at least 3/2. (In floats, for which
 // these operations are vectorised.)
 Tensor LSHRounds::rounds_together(int64_t round) const {
+  const auto chunk_of = place_.div(order_.size(-1), "floor").to(floats_);
   Tensor apart;
   for (int64_t other = 0; other < count(); ++other) {
-    const auto chunk = chunk_of_.select(1, other);
+    const auto chunk = chunk_of.select(1, other);
     const auto distance = ((chunks(round, chunk) - 0.5).unsqueeze(-1) -
                            windows(round, chunk).unsqueeze(-2))
                               .abs_()
@@ -88,7 +91,7 @@ Tensor LSHRounds::rounds_together(int64_t round) const {
 
 // Of keys alone, [B, C, 1, W]; undefined if all may be attended to.
 Tensor LSHRounds::bias_of_keys(int64_t round) const {
-  const auto window = window_.select(1, round);
+  const auto window = window_of(round);
   const auto chunk_length = order_.size(-1);
   if (window.size(-1) == chunk_length && !padding_.defined()) {
     return {};
@@ -105,7 +108,7 @@ Tensor LSHRounds::bias_of_keys(int64_t round) const {
 Tensor LSHRounds::bias(int64_t round, bool causal) const {
   const at::NoGradGuard no_grad;
   const auto query = order_.select(1, round).to(floats_).unsqueeze(-1);
-  const auto key = window_.select(1, round).to(floats_).unsqueeze(-2);
+  const auto key = window_of(round).to(floats_).unsqueeze(-2);
   // A key that several rounds offer counts once.
   auto bias =
       count() == 1

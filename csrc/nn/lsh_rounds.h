@@ -38,14 +38,13 @@ class LSHRounds {
   Tensor bias(int64_t round, bool causal) const;
 
  private:
+  Tensor window_of(int64_t round) const;
   Tensor rounds_together(int64_t round) const;
   Tensor bias_of_keys(int64_t round) const;
 
-  Tensor order_;     // [B, R, C, M], the position at each place
-  Tensor window_;    // [B, R, C, W], the same for windows
-  Tensor place_;     // [B, R, T], the place of each position
-  Tensor chunk_of_;  // [B, R, T], its chunk, in floats
-  Tensor padding_;   // [B, T], or undefined
+  Tensor order_;    // [B, R, C, M], the position at each place
+  Tensor place_;    // [B, R, T], the place of each position
+  Tensor padding_;  // [B, T], or undefined
   at::TensorOptions floats_;
 };
 
