@@ -165,16 +165,13 @@ double worst_reconstruction(const Stack& stack, const Setting& setting) {
 }
 
 Cost cost_of(const Stack& stack, const Setting& setting, int64_t rounds) {
-  auto& meter = MemoryMeter::install();
   std::vector<double> seconds;
   Cost cost;
   for (int64_t round = 0; round < rounds; ++round) {
-    meter.reset_peak();
-    const auto live = meter.live();
-    const auto start = cpu_seconds();
-    const auto gradients = stack.gradients(setting.options);
-    seconds.push_back(cpu_seconds() - start);
-    cost.peak = meter.peak() - live;
+    std::vector<torch::Tensor> gradients;
+    cost = cost_of_step(
+        [&] { gradients = stack.gradients(setting.options); }, [] {});
+    seconds.push_back(cost.seconds);
     for (const auto& gradient : gradients) {
       cost.peak -= static_cast<int64_t>(gradient.nbytes());
     }

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "../../examples/common/gradients.h"
 #include "../../examples/line_plot.h"
-#include "../../examples/memory_meter.h"
 #include "measure.h"
 
 namespace torchrev_benchmark {
@@ -21,7 +21,6 @@ using torchrev::ReversibleOptions;
 using torchrev::nn::Reformer;
 using torchrev::nn::ReformerOptions;
 using torchrev_examples::LinePlot;
-using torchrev_examples::MemoryMeter;
 
 struct Arguments {
   std::vector<int64_t> lengths{1024, 2048, 4096, 8192, 16384};
@@ -68,22 +67,16 @@ Cost measure(const Arguments& arguments, const Way& way, int64_t length) {
           .num_hashes(way.num_hashes)
           .chunk_length(arguments.chunk_length)
           .reversible(ReversibleOptions().duplicate().chunks_g(way.chunks)));
-  for (auto& parameter : model->parameters()) {
-    parameter.mutable_grad() = torch::zeros_like(parameter);
-  }
+  torchrev_examples::allocate_gradients(model->parameters());
   const auto x = torch::randn({1, length, arguments.width});
-  auto& meter = MemoryMeter::install();
   std::vector<double> seconds;
   Cost cost;
   for (int64_t round = 0; round < arguments.rounds; ++round) {
-    const auto live = meter.live();
-    meter.reset_peak();
-    const auto start = cpu_seconds();
-    const auto loss = model->forward(x).square().mean();
-    cost.retained = meter.live() - live;
-    loss.backward();
-    seconds.push_back(cpu_seconds() - start);
-    cost.peak = meter.peak() - live;
+    torch::Tensor loss;
+    cost = cost_of_step(
+        [&] { loss = model->forward(x).square().mean(); },
+        [&] { loss.backward(); });
+    seconds.push_back(cost.seconds);
   }
   cost.seconds = median(seconds);
   return cost;

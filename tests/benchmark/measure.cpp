@@ -22,6 +22,24 @@ double median(std::vector<double> values) {
                                 : (values[middle - 1] + values[middle]) / 2;
 }
 
+Cost cost_of_step(
+    const std::function<void()>& forward,
+    const std::function<void()>& backward) {
+  auto& meter = MemoryMeter::install();
+  meter.reset_peak();
+  const auto live = meter.live();
+  const auto allocations = meter.allocations();
+  const auto start = cpu_seconds();
+  Cost cost;
+  forward();
+  cost.retained = meter.live() - live;
+  backward();
+  cost.seconds = cpu_seconds() - start;
+  cost.peak = meter.peak() - live;
+  cost.allocations = meter.allocations() - allocations;
+  return cost;
+}
+
 Problem::Problem(
     const Blocks& blocks, int64_t batch, int64_t tokens, int64_t width)
     : parameters_(parameters_of(blocks)),
@@ -35,19 +53,8 @@ Problem::Problem(
 
 Cost Problem::measure(Step& step) const {
   zero_gradients();
-  auto& meter = MemoryMeter::install();
-  meter.reset_peak();
-  const auto live = meter.live();
-  const auto allocations = meter.allocations();
-  const auto start = cpu_seconds();
-  Cost cost;
-  step.forward(x_);
-  cost.retained = meter.live() - live;
-  step.backward(weight_);
-  cost.seconds = cpu_seconds() - start;
-  cost.peak = meter.peak() - live;
-  cost.allocations = meter.allocations() - allocations;
-  return cost;
+  return cost_of_step(
+      [&] { step.forward(x_); }, [&] { step.backward(weight_); });
 }
 
 double Problem::seconds_of(Step& step, int64_t steps) const {

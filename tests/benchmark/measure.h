@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "steps.h"
@@ -21,6 +22,11 @@ struct Cost {
   int64_t peak = 0;
   int64_t allocations = 0;
 };
+
+/// What one step costs that runs `forward`, then `backward`.
+Cost cost_of_step(
+    const std::function<void()>& forward,
+    const std::function<void()>& backward);
 
 /// A stack of blocks with an input, a loss and allocated gradients of its
 /// parameters, so that these do not count towards a step's bytes.
