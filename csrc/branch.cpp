@@ -1,7 +1,7 @@
 #include <torchrev/branch.h>
 
-#include "function_branch.h"
-#include "script_branch.h"
+#include "branch/function_callable.h"
+#include "branch/script_callable.h"
 
 namespace torchrev {
 namespace detail {

@@ -10,6 +10,20 @@
 namespace torchrev {
 namespace detail {
 
+std::string message(
+    const std::string& entry,
+    const std::string& expected,
+    const std::string& got,
+    const std::string& way_out) {
+  return fmt::format(
+      "torchrev::{}: expected {}, but got {}.{}{}",
+      entry,
+      expected,
+      got,
+      way_out.empty() ? "" : " ",
+      way_out);
+}
+
 namespace {
 
 void check_floating_point(
@@ -152,8 +166,7 @@ void check_chunks(
 }
 
 std::ostream& operator<<(std::ostream& stream, const Place& place) {
-  const auto branch = place.step % 2 == 0 ? 'F' : 'G';
-  return stream << fmt::format("{} of block {}", branch, place.step / 2);
+  return place.step ? stream << *place.step : stream << place.what;
 }
 
 void check_input_unchanged(const Place& place, bool unchanged) {
@@ -223,4 +236,10 @@ void check_branch_output(
 }
 
 }  // namespace detail
+
+std::ostream& operator<<(std::ostream& stream, const StepId& step) {
+  return stream << (step.role == Role::kF ? 'F' : 'G') << " of block "
+                << step.block;
+}
+
 }  // namespace torchrev

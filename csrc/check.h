@@ -1,19 +1,42 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/util/Exception.h>
 #include <torchrev/options.h>
+#include <torchrev/step_id.h>
 
 #include <ostream>
+#include <string>
 
-// Argument checks, made once at the public entries. Messages read
-// `torchrev::<entry>: expected <condition>, but got <value>. <way out>`.
+// Checks, each made once: of arguments at the public entries, of what a branch
+// returns right after it ran.
 
 namespace torchrev {
 namespace detail {
 
-// A broken invariant of the library, as opposed to a mistake of its user.
-#define TORCHREV_INVARIANT(condition, what) \
-  TORCH_CHECK(condition, "torchrev: internal invariant broken: ", what)
+// The text of an error: `torchrev::<entry>: expected <expected>, but got <got>.
+// <way out>`.
+std::string message(
+    const std::string& entry,
+    const std::string& expected,
+    const std::string& got,
+    const std::string& way_out = "");
+
+// Throws c10::<type> unless `condition` holds. What follows the condition are
+// the arguments of message(), evaluated only for a message.
+//
+//   TORCHREV_CHECK(
+//       ValueError, size > 0, entry, "at least one block", "an empty list");
+#define TORCHREV_CHECK(type, condition, ...) \
+  TORCH_CHECK_WITH(type, (condition), ::torchrev::detail::message(__VA_ARGS__))
+
+// What a message is about: a step of a stack, or else what `what` says.
+struct Place {
+  const char* entry;
+  torch::optional<StepId> step = torch::nullopt;
+  const char* what = "the branch";
+};
+std::ostream& operator<<(std::ostream& stream, const Place& place);
 
 // The option `name`.
 void check_at_least(
@@ -45,13 +68,6 @@ void check_residual(
     const char* name,
     const Tensor& x,
     const Streams& streams);
-
-// The step of a call that a message is about; prints as "F of block 3".
-struct Place {
-  const char* entry;
-  int64_t step;
-};
-std::ostream& operator<<(std::ostream& stream, const Place& place);
 
 void check_input_unchanged(const Place& place, bool unchanged);
 

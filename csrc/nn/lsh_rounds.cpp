@@ -1,4 +1,4 @@
-#include "lsh_rounds.h"
+#include "nn/lsh_rounds.h"
 
 #include <ATen/ExpandUtils.h>
 #include <ATen/TensorOperators.h>

@@ -8,8 +8,9 @@
 #include <cmath>
 
 #include "check.h"
+#include "measure/planner.h"
 #include "nn/clone.h"
-#include "plan.h"
+#include "stack/checked_run.h"
 
 namespace torchrev {
 namespace nn {
@@ -46,6 +47,12 @@ void copy_training(const torch::nn::Module& from, torch::nn::Module& to) {
   for (std::size_t i = 0; i < source.size(); ++i) {
     target[i]->train(source[i]->is_training());
   }
+}
+
+detail::Stack stack_of(
+    const ReversibleSequentialImpl& module,
+    const std::vector<Tensor>& context) {
+  return {"nn::ReversibleSequential", module.branches, context, module.options};
 }
 
 // Within a larger model, the blocks of which each would claim the bytes.
@@ -127,7 +134,7 @@ Tensor ReversibleSequentialImpl::forward(
                    branches,
                    x,
                    context,
-                   planner_->options_of({branches, {x}, context, options}));
+                   planner_->options_of({stack_of(*this, context), {x}}));
 }
 
 Tensor ReversibleSequentialImpl::inverse(
@@ -140,14 +147,14 @@ Tensor ReversibleSequentialImpl::inverse(
 
 std::tuple<Tensor, Tensor> ReversibleSequentialImpl::forward_streams(
     const Tensor& x1, const Tensor& x2, const std::vector<Tensor>& context) {
-  return is_empty() ? std::make_tuple(x1, x2)
-                    : reversible_sequence(
-                          branches,
-                          x1,
-                          x2,
-                          context,
-                          planner_->options_of(
-                              {branches, {x1, x2}, context, options}));
+  return is_empty()
+             ? std::make_tuple(x1, x2)
+             : reversible_sequence(
+                   branches,
+                   x1,
+                   x2,
+                   context,
+                   planner_->options_of({stack_of(*this, context), {x1, x2}}));
 }
 
 std::tuple<Tensor, Tensor> ReversibleSequentialImpl::inverse_streams(
@@ -160,8 +167,7 @@ std::tuple<Tensor, Tensor> ReversibleSequentialImpl::inverse_streams(
 
 Plan ReversibleSequentialImpl::plan(
     const Tensor& x, const std::vector<Tensor>& context) {
-  return is_empty() ? Plan()
-                    : planner_->plan({branches, {x}, context, options});
+  return is_empty() ? Plan() : planner_->plan({stack_of(*this, context), {x}});
 }
 
 std::vector<BlockDrift> ReversibleSequentialImpl::drift(
@@ -170,7 +176,7 @@ std::vector<BlockDrift> ReversibleSequentialImpl::drift(
   if (is_empty()) {
     return {};
   }
-  const auto streams = detail::streams_of({branches, {x}, context, options});
+  const auto streams = detail::split(x, options.streams());
   return torchrev::drift(
       branches,
       streams[0],

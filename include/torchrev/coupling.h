@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/util/ArrayRef.h>
 #include <torchrev/branch.h>
+#include <torchrev/step_id.h>
 
 #include <memory>
 #include <tuple>
@@ -15,26 +16,24 @@
 
 namespace torchrev {
 
-/// The two residual functions of a block.
-enum class Role { kF, kG };
-
 /// How a stream takes up the value of a branch:
-///   y1 = forward(x1, F(x2), kF)     x2 = inverse(y2, G(y1), kG)
-///   y2 = forward(x2, G(y1), kG)     x1 = inverse(y1, F(x2), kF)
-/// Derive from it, and hand it to ReversibleOptions::custom_coupling. It has no
+///   y1 = forward(x1, F(x2), x2, F)     x2 = inverse(y2, G(y1), y1, G)
+///   y2 = forward(x2, G(y1), y1, G)     x1 = inverse(y1, F(x2), x2, F)
+/// Derive from it, and hand it to ReversibleOptions::coupling. It has no
 /// parameters and no state: what is learned comes through `value`.
 ///
-/// Gradients: autograd differentiates `forward`, at the rebuilt stream.
+/// Gradients: autograd differentiates `forward`, at the rebuilt stream, with
+///            respect to all three tensors.
 ///
 /// Example:
 /// ```
 /// struct Scaled : torchrev::Coupling {  // y = x / 2 + value
-///   Tensor forward(const Tensor& x, const Tensor& value, Role) const override
-///   {
+///   Tensor forward(const Tensor& x, const Tensor& value,
+///                  const Tensor&, const torchrev::StepId&) const override {
 ///     return x / 2 + value;
 ///   }
-///   Tensor inverse(const Tensor& y, const Tensor& value, Role) const override
-///   {
+///   Tensor inverse(const Tensor& y, const Tensor& value,
+///                  const Tensor&, const torchrev::StepId&) const override {
 ///     return (y - value) * 2;
 ///   }
 /// };
@@ -44,19 +43,34 @@ class TORCHREV_API Coupling {
   virtual ~Coupling() = default;
 
   /// @param x a stream.  @param value what the branch returned, in the dtype of
-  ///     `x`.
-  /// @return a new tensor, shape, dtype and device of `x`; neither argument is
+  ///     `x`.  @param other the other stream, from which the branch made it.
+  /// @param step F or G of which block: coefficients may differ by layer.
+  /// @return a new tensor, shape, dtype and device of `x`; no argument is
   ///     written to. Runs outside autocast. With branches in chunks it runs
   ///     chunk by chunk.
   virtual Tensor forward(
-      const Tensor& x, const Tensor& value, Role role) const = 0;
+      const Tensor& x,
+      const Tensor& value,
+      const Tensor& other,
+      const StepId& step) const = 0;
   /// `x` of `forward`'s result `y`; a new tensor, too.
   virtual Tensor inverse(
-      const Tensor& y, const Tensor& value, Role role) const = 0;
+      const Tensor& y,
+      const Tensor& value,
+      const Tensor& other,
+      const StepId& step) const = 0;
+  /// Whether there is an inverse. Without one, all blocks have to keep their
+  /// activations (ReversibleOptions::store_last). Default: true.
+  virtual bool is_invertible() const;
   /// The shape that a branch has to return for a stream of shape `x`. Default:
   /// that of `x`.
   virtual std::vector<int64_t> value_sizes(at::IntArrayRef x) const;
 };
+
+/// y1 = x1 + F(x2),   y2 = x2 + G(y1): what a stack does by default, in the
+/// storage of its operands where nobody else holds them.
+/// Reference: Gomez et al., "The Reversible Residual Network", 2017, eq. (6).
+TORCHREV_API std::shared_ptr<const Coupling> additive_coupling();
 
 /// y1 = m x1 + (1 - m) F(x2),   y2 = x2 + G(y1).
 ///
@@ -65,6 +79,7 @@ class TORCHREV_API Coupling {
 /// inverse divides by m: rounding grows as m^-depth.
 ///
 /// @param momentum m, in [0, 1); 0 has no inverse.
+/// @throws c10::ValueError if `momentum` is outside.
 /// Reference: Sander et al., "Momentum Residual Neural Networks", 2021.
 TORCHREV_API std::shared_ptr<const Coupling> momentum_coupling(double momentum);
 

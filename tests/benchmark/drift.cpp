@@ -12,7 +12,7 @@
 #include <functional>
 #include <string>
 
-#include "../../examples/memory_meter.h"
+#include "examples/memory_meter.h"
 #include "measure.h"
 
 namespace torchrev_benchmark {

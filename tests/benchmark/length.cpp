@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "../../examples/common/gradients.h"
-#include "../../examples/line_plot.h"
+#include "examples/common/gradients.h"
+#include "examples/line_plot.h"
 #include "measure.h"
 
 namespace torchrev_benchmark {

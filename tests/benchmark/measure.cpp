@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <ctime>
 
-#include "../../examples/memory_meter.h"
+#include "examples/memory_meter.h"
 
 namespace torchrev_benchmark {
 

@@ -11,7 +11,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "../../examples/memory_meter.h"
+#include "examples/memory_meter.h"
 #include "measure.h"
 
 namespace torchrev_benchmark {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "../support.h"
+#include "support/support.h"
 #include "program.h"
 
 /// Branches of every Kind.

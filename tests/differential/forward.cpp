@@ -1,6 +1,6 @@
 #include "forward.h"
 
-#include "../oracle.h"
+#include "support/oracle.h"
 
 namespace torchrev {
 namespace test {

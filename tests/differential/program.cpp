@@ -181,15 +181,21 @@ struct AffineOfOneWidth : Coupling {
     return at::stack({value / 4, value});
   }
   Tensor forward(
-      const Tensor& x, const Tensor& value, Role role) const override {
+      const Tensor& x,
+      const Tensor& value,
+      const Tensor& other,
+      const StepId& step) const override {
     return affine_coupling(0)
-        ->forward(x.unsqueeze(0), doubled(value), role)
+        ->forward(x.unsqueeze(0), doubled(value), other.unsqueeze(0), step)
         .squeeze(0);
   }
   Tensor inverse(
-      const Tensor& y, const Tensor& value, Role role) const override {
+      const Tensor& y,
+      const Tensor& value,
+      const Tensor& other,
+      const StepId& step) const override {
     return affine_coupling(0)
-        ->inverse(y.unsqueeze(0), doubled(value), role)
+        ->inverse(y.unsqueeze(0), doubled(value), other.unsqueeze(0), step)
         .squeeze(0);
   }
 };

@@ -1,7 +1,7 @@
 #include "run.h"
 
-#include "../autocast.h"
 #include "forward.h"
+#include "support/autocast.h"
 #include "surroundings.h"
 
 namespace torchrev {

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "check.h"
+#include "tensors.h"
+
+namespace torchrev {
+namespace detail {
+
+// What `call()` returns for the input `x`, checked: a branch gives a value of
+// `sizes`, keeps dtype and device, and leaves its input alone.
+template <typename Call>
+Tensor checked_call(
+    const Place& place,
+    const Tensor& x,
+    at::IntArrayRef sizes,
+    const Call& call) {
+  const auto version = version_of(x);
+  Tensor value = call();
+  check_input_unchanged(place, version == version_of(x));
+  check_branch_output(place, x, sizes, value);
+  return value;
+}
+
+}  // namespace detail
+}  // namespace torchrev

@@ -1,0 +1,192 @@
+#include "branch/script_callable.h"
+
+#include <ATen/core/grad_mode.h>
+
+namespace torchrev {
+namespace detail {
+
+namespace {
+
+using ScriptModule = torch::jit::Module;
+
+// Calls `visit(object, slot, is_parameter)` for each slot of the module tree
+// that holds no module. Slots are read straight from the object: looking
+// attributes up by name would cost more than a small branch.
+template <typename Visit>
+void for_each_slot(const c10::ivalue::Object& object, const Visit& visit) {
+  const auto type = object.type();
+  for (std::size_t i = 0; i < type->numAttributes(); ++i) {
+    if (type->getAttribute(i)->is_module()) {
+      for_each_slot(object.getSlot(i).toObjectRef(), visit);
+    } else {
+      visit(const_cast<c10::ivalue::Object&>(object), i, type->is_parameter(i));
+    }
+  }
+}
+
+std::vector<Tensor> tensors_of(const ScriptModule& module, bool parameters) {
+  std::vector<Tensor> tensors;
+  for_each_slot(*module._ivalue(), [&](auto& object, auto i, bool parameter) {
+    const auto& value = object.getSlot(i);
+    if (parameter == parameters && value.isTensor() &&
+        value.toTensor().defined()) {
+      tensors.push_back(value.toTensor());
+    }
+  });
+  return tensors;
+}
+
+// Copies of tensors do not carry requires_grad over by themselves.
+ScriptModule deep_copy(
+    const ScriptModule& module, const torch::optional<c10::Device>& device) {
+  at::NoGradGuard no_grad;
+  auto copy = module.deepcopy();
+  if (device) {
+    copy.to(*device);
+  }
+  const auto from = tensors_of(module, /*parameters=*/true);
+  const auto to = tensors_of(copy, /*parameters=*/true);
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    to[i].set_requires_grad(from[i].requires_grad());
+  }
+  return copy;
+}
+
+// A TorchScript module as a torch::nn::Module: a tree of the same shape that
+// shares its tensors, so that parameters(), to() and saving reach them.
+class ScriptMirror final : public torch::nn::Module {
+ public:
+  explicit ScriptMirror(ScriptModule module)
+      : torch::nn::Module("torch::jit::Module"), module_(std::move(module)) {
+    for (const auto& item : module_.named_parameters(/*recurse=*/false)) {
+      register_parameter(item.name, item.value, item.value.requires_grad());
+    }
+    for (const auto& item : module_.named_buffers(/*recurse=*/false)) {
+      register_buffer(item.name, item.value);
+    }
+    for (const auto& item : module_.named_children()) {
+      register_module(item.name, std::make_shared<ScriptMirror>(item.value));
+    }
+  }
+
+  void train(bool on) override {
+    torch::nn::Module::train(on);
+    module_.train(on);
+  }
+  std::shared_ptr<torch::nn::Module> clone(
+      const torch::optional<c10::Device>& device) const override {
+    return std::make_shared<ScriptMirror>(deep_copy(module_, device));
+  }
+  void pretty_print(std::ostream& stream) const override {
+    const auto name = module_.type()->name();
+    stream << "torch::jit::Module(" << (name ? name->name() : "") << ")";
+  }
+
+ private:
+  ScriptModule module_;
+};
+
+class ScriptCallable final : public Callable {
+ public:
+  // Arguments of forward: self, x, context...
+  static constexpr std::size_t kContextArgument = 2;
+
+  explicit ScriptCallable(ScriptModule module) : module_(std::move(module)) {
+    const auto method = module_.find_method("forward");
+    TORCH_CHECK_VALUE(
+        method,
+        "torchrev::Branch: expected TorchScript module `",
+        module_.type()->repr_str(),
+        "` to have a method `forward`, but got none. Freezing removes methods "
+        "that are used through operators only: keep them with "
+        "torch.jit.freeze(..., preserved_attrs=[...]).");
+    const auto& arguments = method->function().getSchema().arguments();
+    TORCH_CHECK_VALUE(
+        arguments.size() > kContextArgument - 1,
+        "torchrev::Branch: expected `forward` of TorchScript module `",
+        module_.type()->repr_str(),
+        "` to take a tensor, but got a method without arguments.");
+    for (auto i = kContextArgument; i < arguments.size(); ++i) {
+      ++context_.most;
+      context_.least += arguments[i].default_value() ? 0 : 1;
+      takes_none_.push_back(
+          arguments[i].type()->kind() == c10::TypeKind::OptionalType);
+    }
+  }
+
+  Tensor forward(
+      const Tensor& x,
+      at::TensorList context,
+      at::TensorList /*parameters*/) override {
+    std::vector<c10::IValue> inputs{x};
+    for (std::size_t i = 0; i < context.size(); ++i) {
+      const bool none =
+          !context[i].defined() && i < takes_none_.size() && takes_none_[i];
+      inputs.push_back(none ? c10::IValue() : c10::IValue(context[i]));
+    }
+    auto output = module_.forward(std::move(inputs));
+    TORCH_CHECK_TYPE(
+        output.isTensor(),
+        "torchrev::Branch: expected `forward` of TorchScript module `",
+        module_.type()->repr_str(),
+        "` to return a Tensor, but got ",
+        output.tagKind(),
+        ".");
+    return std::move(output).toTensor();
+  }
+
+  std::vector<Tensor> parameters() const override {
+    return tensors_of(module_, /*parameters=*/true);
+  }
+  std::vector<Tensor> buffers() const override {
+    return tensors_of(module_, /*parameters=*/false);
+  }
+  std::vector<c10::IValue> attributes() const override {
+    std::vector<c10::IValue> values;
+    for_each_slot(*module_._ivalue(), [&](auto& object, auto i, bool fixed) {
+      if (!fixed) {
+        values.push_back(object.getSlot(i));
+      }
+    });
+    return values;
+  }
+  void set_attributes(const std::vector<c10::IValue>& values) override {
+    auto value = values.begin();
+    for_each_slot(*module_._ivalue(), [&](auto& object, auto i, bool fixed) {
+      if (!fixed) {
+        object.setSlot(i, *value++);
+      }
+    });
+  }
+  ContextSize default_context() const override {
+    return context_;
+  }
+  std::shared_ptr<torch::nn::Module> module() override {
+    if (!mirror_) {
+      mirror_ = std::make_shared<ScriptMirror>(module_);
+    }
+    return mirror_;
+  }
+  std::shared_ptr<Callable> clone(
+      const torch::optional<c10::Device>& device) const override {
+    return std::make_shared<ScriptCallable>(deep_copy(module_, device));
+  }
+
+ private:
+  ScriptModule module_;
+  ContextSize context_;
+  // For each context argument, whether it is Optional: an undefined tensor is
+  // None there.
+  std::vector<bool> takes_none_;
+  // Made when a parent module asks for it: operators never do.
+  std::shared_ptr<torch::nn::Module> mirror_;
+};
+
+}  // namespace
+
+std::shared_ptr<Callable> make_script_callable(ScriptModule module) {
+  return std::make_shared<ScriptCallable>(std::move(module));
+}
+
+}  // namespace detail
+}  // namespace torchrev

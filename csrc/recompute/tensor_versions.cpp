@@ -1,0 +1,42 @@
+#include "recompute/tensor_versions.h"
+
+#include "tensors.h"
+
+namespace torchrev {
+namespace detail {
+
+TensorVersions::TensorVersions(const std::vector<Tensor>& tensors) {
+  seen_.reserve(tensors.size());
+  for (const auto& tensor : tensors) {
+    seen_.push_back(look(tensor));
+  }
+}
+
+TensorVersions::Seen TensorVersions::look(const Tensor& tensor) {
+  return tensor.defined() ? Seen{version_of(tensor), tensor.requires_grad()}
+                          : Seen{0, false};
+}
+
+void TensorVersions::check(
+    const Place& place,
+    const char* what,
+    const std::vector<Tensor>& tensors) const {
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const auto now = look(tensors[i]);
+    const bool written = now.version != seen_[i].version;
+    TORCHREV_CHECK(
+        ValueError,
+        !written && now.requires_grad == seen_[i].requires_grad,
+        place.entry,
+        c10::str("the ", what, " of ", place, " to be as in forward"),
+        c10::str(
+            "one of shape ",
+            tensors[i].sizes(),
+            written ? " that was modified in place"
+                    : " whose requires_grad was changed"),
+        "Call backward first; an optimiser's step comes after it.");
+  }
+}
+
+}  // namespace detail
+}  // namespace torchrev

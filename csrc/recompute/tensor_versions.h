@@ -1,0 +1,36 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "check.h"
+
+namespace torchrev {
+namespace detail {
+
+// The versions that tensors had in forward. A recompute would silently use what
+// a tensor was changed to, so backward must find it unchanged.
+class TensorVersions {
+ public:
+  explicit TensorVersions(const std::vector<Tensor>& tensors);
+
+  // Throws c10::ValueError if one of `tensors`, the "parameters" or "context"
+  // that `what` says, was written in place or has another requires_grad.
+  void check(
+      const Place& place,
+      const char* what,
+      const std::vector<Tensor>& tensors) const;
+
+ private:
+  struct Seen {
+    uint32_t version;
+    bool requires_grad;
+  };
+  static Seen look(const Tensor& tensor);
+
+  std::vector<Seen> seen_;
+};
+
+}  // namespace detail
+}  // namespace torchrev

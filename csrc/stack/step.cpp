@@ -1,0 +1,122 @@
+#include "stack/step.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty_strided.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <utility>
+
+#include "tensors.h"
+
+namespace torchrev {
+namespace detail {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+
+RecordOptions record_options(const ReversibleOptions& options) {
+  return {options.preserve_rng_state(), options.verify_constant_buffers()};
+}
+
+}  // namespace
+
+Step::Step(
+    std::shared_ptr<Segment> segment,
+    const StepId& id,
+    const Branch& branch,
+    const Tensor& other,
+    at::TensorList context)
+    : segment(std::move(segment)),
+      id(id),
+      recorded(
+          place(),
+          branch,
+          context,
+          Chunks(this->segment->options, id.role, other),
+          record_options(this->segment->options)) {}
+
+Tensor Step::forward(
+    const Tensor& addend,
+    const Tensor& other,
+    const RecordedBranch::Mode& mode) {
+  const auto& arithmetic = segment->arithmetic;
+  const auto strides = segment->strides_of(id.role);
+  const auto join = [&](const Tensor& x, const Tensor& y, auto layout) {
+    const auto input = arithmetic.leave(y);
+    auto value =
+        recorded.run(input, arithmetic.value_sizes(input.sizes()), mode);
+    return arithmetic.join(place(), x, std::move(value), y, layout);
+  };
+  const auto& chunks = recorded.chunks();
+  if (chunks.count() == 1) {
+    return join(addend, other, strides);
+  }
+  auto out = at::empty_strided(addend.sizes(), strides, addend.options());
+  for (std::size_t i = 0; i < chunks.count(); ++i) {
+    const auto part = chunks.of(out, i);
+    part.copy_(
+        join(chunks.of(addend, i), chunks.of(other, i), layout_of(part)));
+  }
+  return out;
+}
+
+namespace {
+
+struct StepFunction : torch::autograd::Function<StepFunction> {
+  static Tensor forward(
+      AutogradContext* ctx,
+      const Tensor& addend,
+      const Tensor& other,
+      at::TensorList /*declared*/,
+      const c10::intrusive_ptr<Step>& step,
+      bool search) {
+    ctx->set_materialize_grads(false);
+    auto out = step->forward(addend, other, {/*record=*/true, search});
+    ctx->save_for_backward(step->recorded.release_context());
+    ctx->saved_data["step"] = c10::IValue::make_capsule(step);
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list& grads) {
+    // Throws if the graph was freed.
+    const auto context = ctx->get_saved_variables();
+    const auto step = c10::static_intrusive_pointer_cast<Step>(
+        ctx->saved_data["step"].toCapsule());
+    auto gradients = step->backward(context, std::move(grads[0]));
+    // `step` and `search` are no tensors.
+    gradients.resize(step->node->num_outputs() + 2);
+    return gradients;
+  }
+};
+
+}  // namespace
+
+Tensor apply_step(
+    const std::shared_ptr<Segment>& segment,
+    const StepId& id,
+    const Branch& branch,
+    const Tensor& addend,
+    const Tensor& other,
+    at::TensorList context) {
+  const auto step =
+      c10::make_intrusive<Step>(segment, id, branch, other, context);
+  const auto declared = step->recorded.declared();
+  const bool grad_mode = at::GradMode::is_enabled();
+  const bool tracked =
+      grad_mode &&
+      (addend.requires_grad() || other.requires_grad() || !declared.empty());
+  const bool search = grad_mode && !branch.searched() &&
+                      (branch.callable().takes_parameters() || !tracked);
+  if (!tracked) {
+    at::NoGradGuard no_grad;
+    return step->forward(addend, other, {/*record=*/false, search});
+  }
+  auto out = StepFunction::apply(
+      addend, other, at::TensorList(declared), step, search);
+  step->node = out.grad_fn().get();
+  return out;
+}
+
+}  // namespace detail
+}  // namespace torchrev

@@ -1,0 +1,23 @@
+#include "tensors.h"
+
+#include <ATen/ExpandUtils.h>
+
+namespace torchrev {
+namespace detail {
+
+uint32_t version_of(const Tensor& tensor) {
+  return tensor.is_inference() ? 0 : tensor._version();
+}
+
+std::vector<int64_t> layout_of(const Tensor& x) {
+  return at::infer_dense_strides(x.sizes(), x.strides());
+}
+
+bool is_owned(const Tensor& tensor) {
+  return tensor.use_count() == 1 && tensor.storage().use_count() == 1 &&
+         tensor.storage().nbytes() == tensor.nbytes() &&
+         tensor.storage().resizable();
+}
+
+}  // namespace detail
+}  // namespace torchrev

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+// Questions that several rooms ask of a tensor.
+
+namespace torchrev {
+namespace detail {
+
+using at::Tensor;
+
+// How often `tensor` was written to. (Inference tensors do not count.)
+uint32_t version_of(const Tensor& tensor);
+
+// The strides of a dense tensor that orders its dimensions as `x` does: what
+// x + f(x) has, too.
+std::vector<int64_t> layout_of(const Tensor& x);
+
+// Whether `tensor` is the only handle of a storage of its own size, so that
+// its values can be overwritten without anybody noticing.
+bool is_owned(const Tensor& tensor);
+
+}  // namespace detail
+}  // namespace torchrev
