@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "check.h"
+#include "tensors.h"
 
 namespace torchrev {
 namespace detail {

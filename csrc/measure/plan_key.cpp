@@ -63,6 +63,9 @@ class KeyWriter {
   }
 
  private:
+  void append(bool value) {
+    key_.push_back(value);
+  }
   void append(int64_t value) {
     key_.push_back(value);
   }

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "check.h"
+#include "measure/measure_step.h"
 
 namespace torchrev {
 

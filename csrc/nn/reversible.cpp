@@ -40,7 +40,11 @@ void copy_training(const torch::nn::Module& from, torch::nn::Module& to) {
 detail::Stack stack_of(
     const ReversibleSequentialImpl& module,
     const std::vector<Tensor>& context) {
-  return {"nn::ReversibleSequential", module.branches, context, module.options};
+  return {
+      "nn::ReversibleSequential",
+      module.branches,
+      context,
+      module.options.reversible()};
 }
 
 }  // namespace
