@@ -32,7 +32,8 @@ bool is_additive(const ReversibleOptions& options) {
   return options.coupling() == additive_coupling();
 }
 
-// A number that a bit pattern of `dtype` can hold is one of `wide`, too.
+// Whether `wide` is a floating point dtype that represents every number that
+// `dtype` represents.
 bool holds(at::ScalarType wide, at::ScalarType dtype) {
   return at::isFloatingType(wide) && c10::promoteTypes(wide, dtype) == wide;
 }

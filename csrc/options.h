@@ -23,6 +23,10 @@ struct OptionRange {
   }
 };
 
+// To add an option: its line here and its TORCH_ARG in options.h. An option of
+// a new type needs an overload for that type in options.cpp (what is printed),
+// ops/arguments.cpp (keyword and value) and measure/plan_key.cpp.
+//
 // Calls visit(name, get, range) for each option, where get(options) is a
 // reference to its value.
 template <typename Visit>

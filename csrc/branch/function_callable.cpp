@@ -7,7 +7,8 @@ namespace detail {
 
 namespace {
 
-// Holds the tensors of a function branch for its parent module.
+// Holds the tensors of a function branch for its parent module, so that
+// parameters(), to() and saving reach them.
 class FunctionModule final : public torch::nn::Module {
  public:
   FunctionModule(

@@ -34,7 +34,8 @@ Queue& queue() {
   return *queue;
 }
 
-// The oldest one, if it has arrived or is to be waited for.
+// The oldest one, if it has arrived or is to be waited for. The lock is held
+// for the queue alone: checks throw and user code may call back.
 std::unique_ptr<Pending> next(bool wait) {
   auto& [mutex, pending] = queue();
   const std::lock_guard<std::mutex> lock(mutex);

@@ -68,6 +68,8 @@ Tensor DriftGuard::fingerprint(const StreamPair& pair) {
 
 void DriftGuard::in_forward(int64_t block, const StreamPair& pair) {
   const at::NoGradGuard no_grad;
+  // A forward that overflowed is rebuilt as NaN, which would be taken for
+  // drift.
   if (block == end_) {
     const auto dtype = dtype_of_sums(pair[0]);
     finite_ = (pair[0].sum(dtype) + pair[1].sum(dtype)).isfinite();
@@ -77,7 +79,7 @@ void DriftGuard::in_forward(int64_t block, const StreamPair& pair) {
     return;
   }
   if (!kept_.defined()) {
-    // As many at every depth.
+    // As many at every depth, so that bytes do not depend on it.
     kept_ = at::empty({kFingerprints, 2, kSamples}, pair[0].options());
     positions_ = at::arange(kSamples, pair[0].options().dtype(at::kLong))
                      .mul_(kMultiplier)

@@ -34,6 +34,8 @@ UntracedStack::UntracedStack(const StackRun& run) {
 
 IsolatedRun::IsolatedRun(const StackRun& run)
     : untraced_(run), graph_(/*differentiable=*/false), run_(run) {
+  // Inputs first, then context, then parameters: aliases are leaves of a graph
+  // of our own, so that backward ends there.
   for (auto& tensor : run_.x) {
     tensor = alias(tensor);
   }

@@ -151,6 +151,8 @@ Plan Planner::plan(const StackRun& run, torch::optional<int64_t> budget) {
       return found->second.plan;
     }
   }
+  // Without the lock, since a step runs user code. Two threads may measure the
+  // same plan; both find the same one.
   const auto plan = make_plan(run, budget);
   const std::lock_guard<std::mutex> lock(mutex_);
   plans_.emplace(std::move(key), Entry{plan, run.stack.options.coupling()});

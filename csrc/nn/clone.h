@@ -4,8 +4,9 @@
 
 #include <memory>
 
-// How modules clone that are no torch::nn::Cloneable, since the type of their
-// children is known at run time alone.
+// Cloning of modules that hold branches. torch::nn::Cloneable clones children
+// by their static type, which a Branch does not have, so these modules
+// implement clone() themselves.
 
 namespace torchrev {
 namespace detail {
@@ -18,7 +19,8 @@ Holder clone_of(
       child->clone(device)));
 }
 
-// What a Cloneable around `module` asks of it: to become a clone of `other`.
+// Makes `module` a clone of `other`. A torch::nn::Cloneable that holds `module`
+// calls this through the virtual clone_().
 template <typename Impl>
 void become_clone(
     Impl& module,

@@ -12,6 +12,7 @@ namespace detail {
 namespace {
 
 constexpr auto kStreams = "streams";
+// Of a keyword in released schemas; it cannot change any more.
 constexpr double kDefaultMomentum = 0.9;
 
 std::string keyword(const char* name, bool value) {

@@ -28,6 +28,8 @@ Tensor CallRecord::run(
     const Tensor& x,
     at::TensorList context,
     at::TensorList parameters) {
+  // Forward runs without grad mode. A cast of a weight that it leaves in
+  // autocast's cache has no graph, and the recompute would lose its gradient.
   std::unique_ptr<Restore<AutocastState>> cache_guard;
   if (autocast_.any_enabled()) {
     cache_guard = std::make_unique<Restore<AutocastState>>(autocast_);
@@ -40,6 +42,8 @@ Tensor CallRecord::run(
     RecordScope scope(decisions_);
     return branch_.callable().forward(x, context, parameters);
   }();
+  // A state that did not move says that the branch draws nothing: keeping it
+  // would cost 2.5 KiB a call, and a lock in the recompute.
   if (random_ && *random_ == RandomState::capture(devices_)) {
     random_.reset();
   }

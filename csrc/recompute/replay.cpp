@@ -23,6 +23,8 @@ Replay::Replay(const CallRecord& record) : record_(record) {
   const auto& state = record.state_;
   auto& callable = record.branch_.callable();
   before_.attributes = callable.attributes();
+  // A recompute that restores nothing shared takes no lock: backward passes of
+  // several threads then run side by side.
   const bool changed = !same_attributes(before_.attributes, state.attributes);
   if (record.random_ || !state.buffers.empty() || changed) {
     lock_ = std::unique_lock<std::recursive_mutex>(recompute_mutex());
@@ -40,6 +42,7 @@ Replay::~Replay() {
 
 Tensor Replay::operator()(
     const Tensor& x, at::TensorList context, at::TensorList parameters) {
+  // Backward runs outside the caller's autocast region, or in another one.
   Restore<AutocastState> autocast_guard(
       AutocastState::capture(x.device().type()));
   record_.autocast_.without_cache().restore();

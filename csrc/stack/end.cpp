@@ -60,6 +60,8 @@ void split_gradient(
   }
 }
 
+// Both outputs go through one node, so that its backward runs before any step's
+// even if only one of them reaches the loss.
 struct End : torch::autograd::Function<End> {
   static variable_list forward(
       AutogradContext* ctx,

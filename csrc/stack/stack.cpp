@@ -138,8 +138,9 @@ StreamPair run_stored(
   return x;
 }
 
-// Branches in chunks give the values of chunks: a coupling that widens them
-// along the dimension of the chunks would mix them up.
+// Values of chunks are put side by side along the dimension of the chunks. That
+// is the value of the whole only if the coupling asks for values that are as
+// long as the stream in that dimension.
 void check_values(
     const Stack& stack, const Arithmetic& arithmetic, const Tensor& stream) {
   const auto sizes = arithmetic.value_sizes(stream.sizes());

@@ -71,6 +71,7 @@ struct StepFunction : torch::autograd::Function<StepFunction> {
       at::TensorList /*declared*/,
       const c10::intrusive_ptr<Step>& step,
       bool search) {
+    // An undefined gradient stays one: nothing is differentiated for it.
     ctx->set_materialize_grads(false);
     auto out = step->forward(addend, other, {/*record=*/true, search});
     ctx->save_for_backward(step->recorded.release_context());
@@ -106,6 +107,8 @@ Tensor apply_step(
   const bool tracked =
       grad_mode &&
       (addend.requires_grad() || other.requires_grad() || !declared.empty());
+  // A module that trains something is looked through in every backward; a
+  // function has to be before its first, since a capture is silent there.
   const bool search = grad_mode && !branch.searched() &&
                       (branch.callable().takes_parameters() || !tracked);
   if (!tracked) {
@@ -114,6 +117,7 @@ Tensor apply_step(
   }
   auto out = StepFunction::apply(
       addend, other, at::TensorList(declared), step, search);
+  // Not owned: the node owns the step, and a pointer back would be a cycle.
   step->node = out.grad_fn().get();
   return out;
 }

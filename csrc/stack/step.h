@@ -46,6 +46,10 @@ struct Step : torch::CustomClassHolder {
       const Tensor& other,
       const RecordedBranch::Mode& mode);
 
+  // Whether the running pass needs the streams before this step: they are
+  // rebuilt if `other`, the result of the step before, gets a gradient.
+  bool rebuilds() const;
+
   // The gradients of the node's inputs for `grad`, that of `out`.
   variable_list backward(const variable_list& context, Tensor grad);
 

@@ -46,6 +46,7 @@ std::array<uint32_t, 3> versions_of(
   return {version_of(a), version_of(b), version_of(c)};
 }
 
+// A coupling of the user's can do anything; what backward relies on is checked.
 // One direction of a coupling, over the stream `x`. Outside autocast, which is
 // gone in backward.
 Tensor run_coupling(
@@ -82,6 +83,7 @@ Tensor run_coupling(
           place),
       y.defined() ? c10::str(y.sizes(), " and ", y.scalar_type())
                   : "an undefined tensor");
+  // An alias would let the storage of an argument be taken for the result's.
   const bool is_new =
       !y.is_alias_of(x) && !y.is_alias_of(value) && !y.is_alias_of(other);
   return is_new ? y : y.clone();

@@ -22,6 +22,9 @@ bool is_reusable(const Tensor& x, at::IntArrayRef strides) {
   return is_owned(x) && x.strides() == strides;
 }
 
+// Strides are fixed by the caller: `value.add_(x)` would take those of the
+// branch, x + value those of x, and a view in a later branch could then work in
+// forward and fail in the recompute.
 Tensor sum(const Tensor& x, Tensor value, at::IntArrayRef strides) {
   if (can_hold(value, x, strides)) {
     return value.add_(x);

@@ -1,17 +1,16 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <ATen/core/ivalue.h>
 #include <torch/csrc/api/include/torch/nn/module.h>
 #include <torch/csrc/api/include/torch/nn/modules/container/any.h>
 #include <torch/csrc/api/include/torch/nn/pimpl.h>
 #include <torch/csrc/jit/api/module.h>
+#include <torchrev/detail/callable.h>
 #include <torchrev/export.h>
 
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -19,157 +18,6 @@
 namespace torchrev {
 
 using at::Tensor;
-
-namespace detail {
-
-/// What a Branch is made of: something that maps `(x, context)` to a tensor of
-/// the shape of `x`, and that can say which state it reads and writes.
-class TORCHREV_API Callable {
- public:
-  virtual ~Callable() = default;
-
-  /// `parameters` are those of `parameters()`, or aliases of them; only a
-  /// function branch reads them, a module uses its own.
-  virtual Tensor forward(
-      const Tensor& x, at::TensorList context, at::TensorList parameters) = 0;
-
-  virtual std::vector<Tensor> parameters() const = 0;
-  virtual std::vector<Tensor> buffers() const = 0;
-
-  /// State besides tensors' contents: train / eval flags, and what a
-  /// TorchScript module assigns to its attributes. `set_attributes` takes what
-  /// `attributes` returned.
-  virtual std::vector<c10::IValue> attributes() const = 0;
-  virtual void set_attributes(const std::vector<c10::IValue>& values) = 0;
-
-  /// How many context tensors a branch takes that was not told which: none for
-  /// a module, those of its schema for a TorchScript module.
-  struct ContextSize {
-    std::size_t least = 0;
-    std::size_t most = 0;
-  };
-  virtual ContextSize default_context() const {
-    return {};
-  }
-
-  /// Whether parameters are arguments (Branch::function).
-  virtual bool takes_parameters() const {
-    return false;
-  }
-
-  /// The module to register with a parent: the very module that was given, or
-  /// one that mirrors its parameters and buffers.
-  virtual std::shared_ptr<torch::nn::Module> module() = 0;
-
-  virtual std::shared_ptr<Callable> clone(
-      const torch::optional<c10::Device>& device) const = 0;
-};
-
-/// A Callable around a torch::nn::Module; `forward` and `clone` need its type.
-class TORCHREV_API ModuleCallable : public Callable {
- public:
-  explicit ModuleCallable(std::shared_ptr<torch::nn::Module> module);
-  std::vector<Tensor> parameters() const override;
-  std::vector<Tensor> buffers() const override;
-  std::vector<c10::IValue> attributes() const override;
-  void set_attributes(const std::vector<c10::IValue>& values) override;
-  std::shared_ptr<torch::nn::Module> module() override;
-
- protected:
-  std::shared_ptr<torch::nn::Module> module_;
-};
-
-/// The most context tensors that a torch::nn::Module is called with.
-constexpr std::size_t kMaxContext = 8;
-
-[[noreturn]] TORCHREV_API void throw_context_mismatch(
-    const torch::nn::Module& module, std::size_t count);
-
-template <typename M, typename Sequence, typename = void>
-struct ReturnsTensor : std::false_type {};
-
-template <std::size_t>
-using ConstTensor = const Tensor&;
-
-template <typename M, std::size_t... I>
-struct ReturnsTensor<
-    M,
-    std::index_sequence<I...>,
-    std::void_t<decltype(std::declval<M&>().forward(
-        std::declval<const Tensor&>(), std::declval<ConstTensor<I>>()...))>>
-    : std::is_same<
-          decltype(std::declval<M&>().forward(
-              std::declval<const Tensor&>(),
-              std::declval<ConstTensor<I>>()...)),
-          Tensor> {};
-
-template <typename M, std::size_t N>
-inline constexpr bool returns_tensor_v =
-    ReturnsTensor<M, std::make_index_sequence<N>>::value;
-
-template <typename M, std::size_t... I>
-Tensor forward_with(
-    M& module,
-    const Tensor& x,
-    at::TensorList context,
-    std::index_sequence<I...>) {
-  (void)context;
-  return module.forward(x, context[I]...);
-}
-
-/// Calls `module.forward(x, context[0], ..., context[n - 1])`, n <= N.
-template <typename M, std::size_t N = kMaxContext>
-Tensor forward_module(
-    const torch::nn::Module& named,
-    M& module,
-    const Tensor& x,
-    at::TensorList context) {
-  if constexpr (returns_tensor_v<M, N>) {
-    if (context.size() == N) {
-      return forward_with(module, x, context, std::make_index_sequence<N>());
-    }
-  }
-  if constexpr (N > 0) {
-    return forward_module<M, N - 1>(named, module, x, context);
-  } else {
-    throw_context_mismatch(named, context.size());
-  }
-}
-
-template <typename M, std::size_t... N>
-constexpr bool has_tensor_forward(std::index_sequence<N...>) {
-  return (returns_tensor_v<M, N> || ...);
-}
-
-template <typename M>
-class TypedModule final : public ModuleCallable {
- public:
-  static_assert(
-      has_tensor_forward<M>(std::make_index_sequence<kMaxContext + 1>()),
-      "torchrev::Branch: a module needs a forward(Tensor x, Tensor context...) "
-      "that returns one Tensor; wrap another kind in Branch::function.");
-
-  explicit TypedModule(std::shared_ptr<M> module)
-      : ModuleCallable(module), typed_(std::move(module)) {}
-
-  Tensor forward(
-      const Tensor& x,
-      at::TensorList context,
-      at::TensorList /*parameters*/) override {
-    return forward_module(*module_, *typed_, x, context);
-  }
-
-  std::shared_ptr<Callable> clone(
-      const torch::optional<c10::Device>& device) const override {
-    return std::make_shared<TypedModule<M>>(
-        std::dynamic_pointer_cast<M>(typed_->clone(device)));
-  }
-
- private:
-  std::shared_ptr<M> typed_;
-};
-
-}  // namespace detail
 
 /// One residual function, F or G of a reversible block, whatever it is made
 /// of. A handle: copies share the module, its parameters and its buffers, so
@@ -213,15 +61,23 @@ class TORCHREV_API Branch {
   /* implicit */ Branch(const torch::nn::ModuleHolder<M>& holder)
       : Branch(holder.ptr()) {}
 
+  /// From a module whose type is known at run time alone.
+  /// @throws c10::ValueError if it is empty.
   /* implicit */ Branch(torch::nn::AnyModule module);
+
+  /// From a TorchScript module with a method forward(Tensor x, context...) that
+  /// returns one Tensor.
+  /// @throws c10::ValueError if there is no such method.
   /* implicit */ Branch(torch::jit::Module module);
 
   /// A plain function. Every tensor that it uses and that requires grad has to
   /// be among `parameters` or in the context, and is to be taken from the
   /// arguments; one that is captured instead is an error at the first call.
   ///
+  /// @param fn         `fn(x, context, parameters)`.
   /// @param parameters trained; `fn` gets them in this order.
   /// @param buffers    what `fn` may write to, captured by it.
+  /// @throws c10::ValueError if `fn` is empty or a tensor is undefined.
   static Branch function(
       Function fn,
       std::vector<Tensor> parameters = {},
@@ -243,7 +99,9 @@ class TORCHREV_API Branch {
   /// The module that holds parameters and buffers: the one given, or for a
   /// function and a TorchScript module one that shares their tensors.
   std::shared_ptr<torch::nn::Module> module() const;
+  /// The parameters, trained or frozen, as they are now.
   std::vector<Tensor> parameters() const;
+  /// The buffers, as they are now.
   std::vector<Tensor> buffers() const;
 
   /// Calls the branch; `context` is the whole list of the call, from which the
@@ -260,6 +118,7 @@ class TORCHREV_API Branch {
   detail::Callable& callable() const {
     return *callable_;
   }
+  /// Whether mutable_buffers() made it.
   bool has_mutable_buffers() const {
     return mutable_buffers_;
   }
@@ -291,7 +150,9 @@ class TORCHREV_API Branch {
 
 /// The two residual functions of one block.
 struct BranchPair {
+  /// y1 = x1 + F(x2)
   Branch f;
+  /// y2 = x2 + G(y1)
   Branch g;
 };
 

@@ -98,7 +98,9 @@ TORCHREV_API std::shared_ptr<const Coupling> affine_coupling(int64_t dim = -1);
 ///   y1 = x1 + F(x2)
 ///   y2 = x2 + G(y1)
 ///
+/// @param f F.  @param g G.
 /// @param x1 [*], floating point.  @param x2 [*], shape of `x1`.
+/// @param context what branches may ask for, see Branch::context.
 /// @return {y1, y2}, shapes of `x1`, `x2`.
 ///
 /// Gradients: plain autograd, which keeps every activation of F and G.
@@ -114,6 +116,8 @@ TORCHREV_API std::tuple<Tensor, Tensor> additive_coupling(
 ///   x2 = y2 - G(y1)
 ///   x1 = y1 - F(x2)
 ///
+/// @param f F.  @param g G.  @param y1 [*].  @param y2 [*].
+/// @param context as in `additive_coupling`.
 /// @return {x1, x2}. Gradients: plain autograd.
 /// Reference: Gomez et al., eq. (7).
 TORCHREV_API std::tuple<Tensor, Tensor> additive_coupling_inverse(

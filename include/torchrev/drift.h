@@ -34,7 +34,9 @@ TORCHREV_API std::ostream& operator<<(
 /// in time and memory: it keeps all streams, and runs a step of plain autograd.
 /// Buffers, gradients and generators are afterwards as before.
 ///
+/// @param blocks at least one.
 /// @param x1 [*], floating point.  @param x2 shape, dtype, device of `x1`.
+/// @param context what branches may ask for.  @param options of the stack.
 /// @return one for each block, the first block first.
 ///
 /// Example:

@@ -23,8 +23,11 @@
 ///
 /// `f` and `g` are scripted modules with one tensor in and out; `blocks` is a
 /// ModuleList whose items each have submodules `f` and `g`. The keywords `...`
-/// are the fields of ReversibleOptions with their defaults; `streams` is
-/// "split", "duplicate" or "velocity".
+/// are the options of ReversibleOptions but `streams`, with their names and
+/// defaults; they are made from the same list. `coupling` is "additive",
+/// "momentum" (with the keyword `momentum`) or "affine" (along `dim` of split
+/// streams, else along the last dimension); `streams` is "split", "duplicate"
+/// or "velocity".
 ///
 /// Each has an overload `.context` with one more positional argument: a tensor,
 /// None, or a list or tuple of these. A branch gets as many of them as its

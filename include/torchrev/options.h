@@ -18,7 +18,9 @@ TORCHREV_API std::shared_ptr<const Coupling> additive_coupling();
 
 /// How one tensor becomes the two streams of a reversible stack.
 struct TORCHREV_API Streams {
+  /// Halves of a dimension, the tensor twice, or a velocity and the tensor.
   enum class Kind { kSplit, kDuplicate, kVelocity };
+  /// See ReversibleOptions::split, duplicate and velocity.
   Kind kind = Kind::kSplit;
   /// The dimension that is halved (kSplit).
   int64_t dim = -1;

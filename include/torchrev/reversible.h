@@ -32,7 +32,10 @@ namespace torchrev {
 
 /// One block: y1 = x1 + F(x2), y2 = x2 + G(y1).
 ///
+/// @param f F.  @param g G.
 /// @param x1 [*], floating point.  @param x2 shape, dtype, device of `x1`.
+/// @param context what branches may ask for, see Branch::context.
+/// @param options what is kept, replayed and checked.
 /// @return {y1, y2}.
 TORCHREV_API std::tuple<Tensor, Tensor> reversible_block(
     const Branch& f,
@@ -45,6 +48,8 @@ TORCHREV_API std::tuple<Tensor, Tensor> reversible_block(
 /// Blocks in turn, as `reversible_block`; keeps the last pair alone.
 ///
 /// @param blocks at least one.
+/// @param x1 [*], floating point.  @param x2 shape, dtype, device of `x1`.
+/// @param context as in `reversible_block`.  @param options likewise.
 /// @return {y1, y2}.
 ///
 /// Example:
@@ -62,7 +67,9 @@ TORCHREV_API std::tuple<Tensor, Tensor> reversible_sequence(
 /// The stack as a function of one tensor, split into streams and merged again
 /// as `options.streams()` says.
 ///
+/// @param blocks at least one.
 /// @param x [*], floating point; with split(dim), x.size(dim) is even.
+/// @param context as in `reversible_block`.  @param options likewise.
 /// @return shape, dtype and device of `x`. With split(), and streams of that
 ///         dtype, nothing but this tensor and the fingerprints of the drift
 ///         guard is retained.
@@ -94,8 +101,7 @@ TORCHREV_API std::tuple<Tensor, Tensor> reversible_sequence_inverse(
 
 /// `x` of `reversible_residual`'s `y`, for split streams; see
 /// `reversible_block_inverse`.
-/// @throws c10::ValueError with duplicate() or velocity(): what they return
-/// does
+/// @throws c10::ValueError with duplicate() or velocity(), whose result does
 ///         not determine a pair.
 TORCHREV_API Tensor reversible_residual_inverse(
     at::ArrayRef<BranchPair> blocks,

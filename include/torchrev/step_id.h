@@ -15,6 +15,7 @@ enum class Role { kF, kG };
 struct TORCHREV_API StepId {
   /// The block, counted from 0 over the whole stack.
   int64_t block = 0;
+  /// Which of its two residual functions.
   Role role = Role::kF;
 
   /// The step that runs before this one; none before F of block 0.
@@ -24,9 +25,11 @@ struct TORCHREV_API StepId {
   }
 };
 
+/// Whether both name the same step.
 inline bool operator==(const StepId& a, const StepId& b) {
   return a.block == b.block && a.role == b.role;
 }
+/// Whether they name different steps.
 inline bool operator!=(const StepId& a, const StepId& b) {
   return !(a == b);
 }

@@ -32,9 +32,9 @@ TORCHREV_API Tensor lsh_buckets(const Tensor& x, const Tensor& rotations);
 /// In each round positions are sorted by bucket, and by position within a
 /// bucket, padding last; the sorted ones are cut into chunks of `chunk_length`.
 /// S_i holds the positions that share in some round the chunk of i, or stand in
-/// the chunk before it; each once, in however many rounds. Of these are taken
-/// out: with `causal` the positions after i, those that `padding` names, and i
-/// itself, unless nothing else is left.
+/// the chunk before it; a position that several rounds find counts once. S_i
+/// leaves out the positions after i (if `causal`), the positions that `padding`
+/// marks, and i itself, unless nothing else is left.
 ///
 /// Memory grows as rounds * T * chunk_length, and so does time (but for telling
 /// how many rounds share a key, rounds times as much, of operations that are

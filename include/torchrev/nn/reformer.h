@@ -26,6 +26,7 @@ namespace nn {
 ///     torchrev::nn::ReformerOptions(512, 8, 6).causal(true).dropout(0.2));
 /// ```
 struct TORCHREV_API ReformerOptions {
+  /// The three that have no default; see below.
   ReformerOptions(int64_t d_model, int64_t nhead, int64_t num_layers);
 
   /// The width of the input and of each of the two streams.
@@ -82,6 +83,7 @@ class TORCHREV_API FullAttentionImpl
   /// Of `options`: d_model, nhead, dropout, causal.
   explicit FullAttentionImpl(const ReformerOptions& options);
 
+  /// Makes the layers anew, with new weights.
   void reset() override;
   /// Prints `torchrev::nn::FullAttention(d_model=64, nhead=4, causal=true)`.
   void pretty_print(std::ostream& stream) const override;
@@ -92,11 +94,15 @@ class TORCHREV_API FullAttentionImpl
   /// @return [N, T, d_model].
   Tensor forward(const Tensor& x, const Tensor& padding = {});
 
+  /// The options with which this module was constructed.
   ReformerOptions options;
+  /// Of the input.
   torch::nn::LayerNorm norm = nullptr;
   /// To queries, keys and values, side by side.
   torch::nn::Linear queries_keys_values = nullptr;
+  /// Of the heads' results, side by side.
   torch::nn::Linear projection = nullptr;
+  /// Of what is returned.
   torch::nn::Dropout dropout = nullptr;
 
  protected:
@@ -121,6 +127,7 @@ class TORCHREV_API LSHAttentionImpl
   /// Of `options`: d_model, nhead, dropout, causal, chunk_length, num_hashes.
   explicit LSHAttentionImpl(const ReformerOptions& options);
 
+  /// Makes the layers anew, with new weights.
   void reset() override;
   /// Prints `torchrev::nn::LSHAttention(d_model=64, nhead=4, causal=true,
   /// chunk_length=64, num_hashes=4)`.
@@ -132,11 +139,15 @@ class TORCHREV_API LSHAttentionImpl
   /// @return [N, T, d_model].
   Tensor forward(const Tensor& x, const Tensor& padding = {});
 
+  /// The options with which this module was constructed.
   ReformerOptions options;
+  /// Of the input.
   torch::nn::LayerNorm norm = nullptr;
   /// To shared queries and keys, and to values, side by side.
   torch::nn::Linear queries_values = nullptr;
+  /// Of the heads' results, side by side.
   torch::nn::Linear projection = nullptr;
+  /// Of what is returned.
   torch::nn::Dropout dropout = nullptr;
 
  protected:
@@ -172,6 +183,7 @@ TORCH_MODULE(LSHAttention);
 /// ```
 class TORCHREV_API ReformerImpl : public torch::nn::Module {
  public:
+  /// @throws c10::ValueError for options out of range.
   explicit ReformerImpl(const ReformerOptions& options);
 
   /// @param x [N, T, d_model], T of any size.
@@ -188,8 +200,11 @@ class TORCHREV_API ReformerImpl : public torch::nn::Module {
   /// Prints `torchrev::nn::Reformer(d_model=64, nhead=4, num_layers=2)`.
   void pretty_print(std::ostream& stream) const override;
 
+  /// The options with which this module was constructed.
   ReformerOptions options;
+  /// A block of attention (F) and feed-forward (G) for each layer.
   ReversibleSequential stack = nullptr;
+  /// Of the result.
   torch::nn::LayerNorm norm = nullptr;
 
  private:

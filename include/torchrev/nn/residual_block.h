@@ -24,7 +24,9 @@ namespace nn {
 ///     torchrev::nn::ResidualBlockOptions(16, 32).stride(2));
 /// ```
 struct TORCHREV_API ResidualBlockOptions {
+  /// The two that have no default; see below.
   ResidualBlockOptions(int64_t in_channels, int64_t out_channels);
+
   /// Channels of the input.
   TORCH_ARG(int64_t, in_channels);
   /// Channels of the output, at least `in_channels`.
@@ -42,9 +44,8 @@ struct TORCHREV_API ResidualBlockOptions {
 /// without biases, which the next batch norm would take away. The 3 x 3
 /// convolution, of a basic block the first, has the stride.
 ///
-/// @return maps [N, in_channels, H, W] to [N, out_channels, H', W'], where H'
-/// is
-///         H / stride, rounded up. Weights are drawn from He's normal
+/// @return maps [N, in_channels, H, W] to [N, out_channels, H', W'], where
+///         H' is H / stride, rounded up. Weights are drawn from He's normal
 ///         distribution.
 /// @throws c10::ValueError for options out of range, or out_channels that a
 ///         bottleneck cannot quarter.
@@ -63,12 +64,14 @@ TORCHREV_API torch::nn::Sequential residual_function(
 class TORCHREV_API ResidualBlockImpl
     : public torch::nn::Cloneable<ResidualBlockImpl> {
  public:
+  /// @throws c10::ValueError as residual_function does.
   explicit ResidualBlockImpl(ResidualBlockOptions options);
 
   /// @param x [N, in_channels, H, W], floating point.
   /// @return  [N, out_channels, H', W'], as of residual_function.
   Tensor forward(const Tensor& x);
 
+  /// Makes F anew, with new weights.
   void reset() override;
   /// Prints `torchrev::nn::ResidualBlock(16, 32, stride=2, block=basic)`.
   void pretty_print(std::ostream& stream) const override;

@@ -42,9 +42,11 @@ namespace nn {
 /// ```
 class TORCHREV_API ReversibleBlockImpl : public torch::nn::Module {
  public:
+  /// Registers the modules of the branches as `f` and `g`.
   ReversibleBlockImpl(Branch f, Branch g, ReversibleOptions options = {});
 
   /// @param x see torchrev::reversible_residual.
+  /// @param context what branches may ask for, see Branch::context.
   /// @return shape, dtype and device of `x`.
   Tensor forward(const Tensor& x, const std::vector<Tensor>& context = {});
   /// `x` of `forward`'s result, without a graph; for split streams.
@@ -96,6 +98,7 @@ TORCH_MODULE(ReversibleBlock);
 ///         .memory_budget(2 << 20));
 /// ```
 struct TORCHREV_API ReversibleSequentialOptions {
+  /// Without a budget.
   /* implicit */ ReversibleSequentialOptions(ReversibleOptions reversible = {});
 
   /// How the blocks run. Default: ReversibleOptions().
@@ -122,6 +125,7 @@ struct TORCHREV_API ReversibleSequentialOptions {
 /// ```
 class TORCHREV_API ReversibleSequentialImpl : public torch::nn::Module {
  public:
+  /// An empty stack.
   explicit ReversibleSequentialImpl(ReversibleSequentialOptions options = {});
 
   /// Appends a block y1 = x1 + F(x2), y2 = x2 + G(y1).
@@ -129,6 +133,7 @@ class TORCHREV_API ReversibleSequentialImpl : public torch::nn::Module {
 
   /// @param x see torchrev::reversible_residual. An empty stack is the
   ///          identity.
+  /// @param context what branches may ask for, see Branch::context.
   Tensor forward(const Tensor& x, const std::vector<Tensor>& context = {});
   /// `x` of `forward`'s result, without a graph; for split streams.
   Tensor inverse(const Tensor& y, const std::vector<Tensor>& context = {});
@@ -145,6 +150,7 @@ class TORCHREV_API ReversibleSequentialImpl : public torch::nn::Module {
 
   /// The number of blocks.
   std::size_t size() const noexcept;
+  /// Whether there is none.
   bool is_empty() const noexcept;
   /// The block at `index`.
   /// @throws c10::IndexError if there is none.

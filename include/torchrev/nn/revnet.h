@@ -74,6 +74,7 @@ struct TORCHREV_API RevNetOptions {
 /// ```
 class TORCHREV_API RevNetImpl : public torch::nn::Module {
  public:
+  /// @throws c10::ValueError for options out of range.
   explicit RevNetImpl(RevNetOptions options = {});
 
   /// @param x [N, in_channels, H, W], floating point, of the parameters' dtype.
@@ -91,11 +92,15 @@ class TORCHREV_API RevNetImpl : public torch::nn::Module {
 
   /// The options with which this module was constructed.
   RevNetOptions options;
+  /// Convolution, batch norm, ReLU.
   torch::nn::Sequential stem{nullptr};
   /// `downs[i]` comes before `stages[i + 1]`.
   std::vector<ResidualBlock> downs;
+  /// One for each of `options.depths()`.
   std::vector<ReversibleSequential> stages;
+  /// Of the last stage.
   torch::nn::BatchNorm2d norm{nullptr};
+  /// Of the mean over all pixels.
   torch::nn::Linear classifier{nullptr};
 
  private:

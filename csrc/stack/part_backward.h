@@ -1,0 +1,89 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <torch/csrc/autograd/grad_mode.h>
+
+#include <vector>
+
+#include "recompute/local_graph.h"
+#include "recompute/recorded_branch.h"
+#include "stack/step.h"
+
+namespace torchrev {
+namespace detail {
+
+// The inputs of a step's node, and what is asked for in backward.
+struct StepInputs {
+  LocalGraph::Outer addend;
+  LocalGraph::Outer other;
+  // Context and parameters that require grad.
+  std::vector<LocalGraph::Outer> declared;
+
+  // `differentiate`: whether a gradient came in; else nothing is wanted.
+  StepInputs(const Step& step, bool differentiate);
+};
+
+// The gradients of these inputs.
+struct StepGradients {
+  Tensor addend;
+  Tensor other;
+  variable_list declared;
+
+  // As the node returns them.
+  variable_list in_order() &&;
+};
+
+// The backward of a step for one part of its streams, all of them or a chunk:
+// recomputes the branch in a local graph, rebuilds the addend, and lets the
+// caller back-propagate.
+//
+// Derivation. out = addend + branch(other) gives
+//   grad_addend = grad
+//   grad_other  = (d branch / d other)^T grad, likewise for what is declared,
+// where the gradient of `other` through the rest of the graph is added by the
+// engine: `other` is the output of the step before this one. With another
+// coupling autograd gives both, from out = coupling(addend, branch(other)).
+struct PartBackward {
+  // What is asked for.
+  struct Wanted {
+    const variable_list& context;
+    const StepInputs& inputs;
+    bool rebuild;
+    bool differentiate;
+  };
+  // The part.
+  struct Part {
+    Tensor out;
+    const Tensor& other;
+    at::IntArrayRef strides;
+  };
+
+  // `run(graph, x)` recomputes the branch for `x`, what the branch sees of
+  // `part.other`.
+  template <typename Run>
+  PartBackward(
+      const Step& step, const Wanted& wanted, Part part, const Run& run)
+      : graph(/*differentiable=*/at::GradMode::is_enabled()) {
+    const torch::AutoGradMode grad_mode(wanted.differentiate);
+    auto input = graph.enter(part.other, wanted.inputs.other);
+    other = input.handle;
+    branch = run(graph, step.segment->arithmetic.leave(input.alias));
+    finish(step, wanted, std::move(part), input.alias);
+  }
+
+  LocalGraph graph;
+  RecordedBranch::Recompute branch;
+  LocalGraph::Handle other;
+  // The addend, if it is rebuilt or differentiated.
+  Tensor addend;
+  // Of the addend, if the coupling has a gradient of its own.
+  torch::optional<LocalGraph::Handle> coupled;
+
+ private:
+  // Takes the value of the branch off `part.out`.
+  void finish(
+      const Step& step, const Wanted& wanted, Part part, const Tensor& alias);
+};
+
+}  // namespace detail
+}  // namespace torchrev
