@@ -61,6 +61,7 @@ class RecordedBranch {
    public:
     Recompute() = default;
     Recompute(Recompute&&) = default;
+    Recompute& operator=(Recompute&&) = default;
     // Replays put back what they found, so the last one goes first.
     ~Recompute();
 

@@ -72,9 +72,9 @@ struct End : torch::autograd::Function<End> {
     ctx->saved_data["state"] = c10::IValue::make_capsule(state);
     // tensor_data: neither an input nor a view, so that writing to an output is
     // caught by its version as for any operator.
-    const variable_list y =
-        state->merge_dim ? variable_list{at::cat({y1, y2}, *state->merge_dim)}
-                         : variable_list{y1.tensor_data(), y2.tensor_data()};
+    variable_list y = state->merge_dim
+                          ? variable_list{at::cat({y1, y2}, *state->merge_dim)}
+                          : variable_list{y1.tensor_data(), y2.tensor_data()};
     ctx->save_for_backward(y);
     return y;
   }

@@ -93,7 +93,7 @@ StepGradients backward_in_chunks(
     const Tensor& grad) {
   const auto& chunks = step.recorded.chunks();
   const auto strides = step.segment->strides_of(step.id.role);
-  const auto out = std::move(stream);
+  const auto out = std::exchange(stream, Tensor());
   if (wanted.rebuild) {
     // A chunk of `out` is read before its addend is written, so that one
     // storage does for both where nobody else holds it.

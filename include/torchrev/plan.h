@@ -25,7 +25,9 @@ struct TORCHREV_API Plan {
   /// Time of a step relative to plain autograd, if the backward of a block
   /// takes twice its forward: 4/3 where nothing is kept, 1 where all is.
   double relative_time() const {
-    return blocks == 0 ? 1 : 1 + double(blocks - store_last) / (3.0 * blocks);
+    return blocks == 0 ? 1
+                       : 1 + static_cast<double>(blocks - store_last) /
+                                 (3.0 * static_cast<double>(blocks));
   }
 };
 

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "support/support.h"
 #include "program.h"
+#include "support/support.h"
 
 /// Branches of every Kind.
 

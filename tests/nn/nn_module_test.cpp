@@ -132,8 +132,7 @@ TEST_F(ReversibleIsAModuleTest, CloneKeepsTheOptions) {
   nn::ReversibleBlock duplicate(f, g, ReversibleOptions().duplicate());
   const auto clone =
       std::dynamic_pointer_cast<nn::ReversibleBlockImpl>(duplicate->clone());
-  EXPECT_EQ(
-      clone->options.reversible().streams().kind, Streams::Kind::kDuplicate);
+  EXPECT_EQ(clone->options.streams().kind, Streams::Kind::kDuplicate);
 }
 
 TEST_F(ReversibleIsAModuleTest, CloneOfCloneWorks) {

@@ -1,8 +1,8 @@
 #include <thread>
 
-#include "support/autocast.h"
 #include "differential/surroundings.h"
 #include "ops/ops_resolver.h"
+#include "support/autocast.h"
 #include "support/support.h"
 
 namespace torchrev {
