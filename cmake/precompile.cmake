@@ -51,3 +51,12 @@ function(torchrev_precompile target)
     torchrev_cacheable_precompiled_header(${target})
   endif()
 endfunction()
+
+# torchrev_precompile_library(<target> <header>...): a precompiled header of its
+# own for a library, whose code is position independent.
+function(torchrev_precompile_library target)
+  if(TORCHREV_PRECOMPILED_HEADERS)
+    target_precompile_headers(${target} PRIVATE ${ARGN})
+    torchrev_cacheable_precompiled_header(${target})
+  endif()
+endfunction()

@@ -2,6 +2,7 @@
 
 #include "branch/function_callable.h"
 #include "branch/script_callable.h"
+#include "check.h"
 
 namespace torchrev {
 namespace detail {
@@ -87,15 +88,18 @@ std::vector<c10::IValue> ModuleCallable::attributes() const {
 void ModuleCallable::set_attributes(const std::vector<c10::IValue>& values) {
   // Parents come first, so that a child's own flag has the last word.
   const auto modules = modules_of(module_);
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       modules.size() == values.size(),
-      "torchrev::Branch: expected module `",
-      module_->name(),
-      "` to have the ",
-      values.size(),
-      " submodules of its forward in backward, but got ",
-      modules.size(),
-      ". Change the structure of a model between steps only.");
+      "Branch",
+      c10::str(
+          "module `",
+          module_->name(),
+          "` to have the ",
+          values.size(),
+          " submodules of its forward in backward"),
+      c10::str(modules.size()),
+      "Change the structure of a model between steps only.");
   for (std::size_t i = 0; i < modules.size(); ++i) {
     modules[i]->train(values[i].toBool());
   }
@@ -107,14 +111,18 @@ std::shared_ptr<torch::nn::Module> ModuleCallable::module() {
 
 void throw_context_mismatch(
     const torch::nn::Module& module, std::size_t count) {
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       false,
-      "torchrev::Branch: expected `",
-      module.name(),
-      "::forward` to take x and ",
-      count,
-      " context tensors and to return a Tensor, but got a module that does "
-      "not. Choose its context with context({i, ...}).");
+      "Branch",
+      c10::str(
+          "`",
+          module.name(),
+          "::forward` to take x and ",
+          count,
+          " context tensors and to return a Tensor"),
+      "a module that does not",
+      "Choose its context with context({i, ...}).");
 }
 
 }  // namespace detail
@@ -131,24 +139,31 @@ Branch::Branch(torch::jit::Module module)
     : Branch(detail::make_script_callable(std::move(module))) {}
 
 void Branch::check_not_null(const void* module) {
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       module != nullptr,
-      "torchrev::Branch: expected a module, but got an empty holder. "
+      "Branch",
+      "a module",
+      "an empty holder",
       "Construct the module first.");
 }
 
 Branch Branch::function(
     Function fn, std::vector<Tensor> parameters, std::vector<Tensor> buffers) {
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       fn != nullptr,
-      "torchrev::Branch::function: expected `fn` to be callable, but got an "
-      "empty function.");
+      "Branch::function",
+      "`fn` to be callable",
+      "an empty function");
   for (const auto* tensors : {&parameters, &buffers}) {
     for (const auto& tensor : *tensors) {
-      TORCH_CHECK_VALUE(
+      TORCHREV_CHECK(
+          ValueError,
           tensor.defined(),
-          "torchrev::Branch::function: expected parameters and buffers to be "
-          "tensors, but got an undefined one.");
+          "Branch::function",
+          "parameters and buffers to be tensors",
+          "an undefined one");
     }
   }
   return Branch(detail::make_function_callable(
@@ -163,11 +178,12 @@ Branch Branch::context() const {
 
 Branch Branch::context(std::vector<int64_t> indices) const {
   for (const auto index : indices) {
-    TORCH_CHECK_INDEX(
+    TORCHREV_CHECK(
+        IndexError,
         index >= 0,
-        "torchrev::Branch::context: expected indices from 0, but got ",
-        index,
-        ".");
+        "Branch::context",
+        "indices from 0",
+        c10::str(index));
   }
   Branch branch = *this;
   branch.routing_ = Routing::kSome;
@@ -205,14 +221,14 @@ std::vector<Tensor> Branch::select(at::TensorList context) const {
     return context.vec();
   }
   const auto check = [&context](std::size_t index) {
-    TORCH_CHECK_INDEX(
+    TORCHREV_CHECK(
+        IndexError,
         index < context.size(),
-        "torchrev::Branch: expected the call to have a context tensor ",
-        index,
-        " for its branch, but got ",
-        context.size(),
-        " context tensors. Hand it to the call, or choose others with "
-        "context({i, ...}).");
+        "Branch",
+        c10::str(
+            "the call to have a context tensor ", index, " for its branch"),
+        c10::str(context.size(), " context tensors"),
+        "Hand it to the call, or choose others with context({i, ...}).");
   };
   if (routing_ == Routing::kDefault) {
     const auto size = callable_->default_context();

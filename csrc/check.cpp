@@ -28,41 +28,33 @@ namespace {
 
 void check_floating_point(
     const char* entry, const char* name, const Tensor& x) {
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       x.defined(),
-      "torchrev::",
       entry,
-      ": expected `",
-      name,
-      "` to be a tensor, but got an undefined one.");
-  TORCH_CHECK_TYPE(
+      c10::str("`", name, "` to be a tensor"),
+      "an undefined one");
+  TORCHREV_CHECK(
+      TypeError,
       x.layout() == at::kStrided,
-      "torchrev::",
       entry,
-      ": expected `",
-      name,
-      "` to be a strided tensor, but got layout ",
-      x.layout(),
-      ". Convert it with to_dense().");
-  TORCH_CHECK_TYPE(
+      c10::str("`", name, "` to be a strided tensor"),
+      c10::str("layout ", x.layout()),
+      "Convert it with to_dense().");
+  TORCHREV_CHECK(
+      TypeError,
       at::isFloatingType(x.scalar_type()),
-      "torchrev::",
       entry,
-      ": expected `",
-      name,
-      "` to be floating point, but got ",
-      x.scalar_type(),
-      ". Convert it with to(torch::kFloat).");
+      c10::str("`", name, "` to be floating point"),
+      c10::str(x.scalar_type()),
+      "Convert it with to(torch::kFloat).");
 }
 
 }  // namespace
 
 void check_blocks(const char* entry, std::size_t size) {
-  TORCH_CHECK_VALUE(
-      size > 0,
-      "torchrev::",
-      entry,
-      ": expected at least one block, but got an empty list.");
+  TORCHREV_CHECK(
+      ValueError, size > 0, entry, "at least one block", "an empty list");
 }
 
 void check_streams(
@@ -73,45 +65,24 @@ void check_streams(
     const Tensor& x2) {
   check_floating_point(entry, name1, x1);
   check_floating_point(entry, name2, x2);
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       x1.sizes() == x2.sizes(),
-      "torchrev::",
       entry,
-      ": expected `",
-      name1,
-      "` and `",
-      name2,
-      "` to have one shape, but got ",
-      x1.sizes(),
-      " and ",
-      x2.sizes(),
-      ".");
-  TORCH_CHECK_TYPE(
+      c10::str("`", name1, "` and `", name2, "` to have one shape"),
+      c10::str(x1.sizes(), " and ", x2.sizes()));
+  TORCHREV_CHECK(
+      TypeError,
       x1.scalar_type() == x2.scalar_type(),
-      "torchrev::",
       entry,
-      ": expected `",
-      name1,
-      "` and `",
-      name2,
-      "` to have one dtype, but got ",
-      x1.scalar_type(),
-      " and ",
-      x2.scalar_type(),
-      ".");
-  TORCH_CHECK_TYPE(
+      c10::str("`", name1, "` and `", name2, "` to have one dtype"),
+      c10::str(x1.scalar_type(), " and ", x2.scalar_type()));
+  TORCHREV_CHECK(
+      TypeError,
       x1.device() == x2.device(),
-      "torchrev::",
       entry,
-      ": expected `",
-      name1,
-      "` and `",
-      name2,
-      "` to be on one device, but got ",
-      x1.device(),
-      " and ",
-      x2.device(),
-      ".");
+      c10::str("`", name1, "` and `", name2, "` to be on one device"),
+      c10::str(x1.device(), " and ", x2.device()));
 }
 
 void check_residual(
@@ -124,45 +95,31 @@ void check_residual(
     return;
   }
   const auto dim = streams.dim;
-  TORCH_CHECK_INDEX(
+  TORCHREV_CHECK(
+      IndexError,
       dim >= -x.dim() && dim < x.dim(),
-      "torchrev::",
       entry,
-      ": expected `split(dim)` to name a dimension of `",
-      name,
-      "`, but got ",
-      dim,
-      " (shape ",
-      x.sizes(),
-      ").");
-  TORCH_CHECK_VALUE(
+      c10::str("`split(dim)` to name a dimension of `", name, "`"),
+      c10::str(dim, " (shape ", x.sizes(), ")"));
+  TORCHREV_CHECK(
+      ValueError,
       x.size(dim) % 2 == 0,
-      "torchrev::",
       entry,
-      ": expected `",
-      name,
-      ".size(",
-      dim,
-      ")` to be even, but got ",
-      x.size(dim),
-      " (shape ",
-      x.sizes(),
-      "). Pad it, or use duplicate() streams.");
+      c10::str("`", name, ".size(", dim, ")` to be even"),
+      c10::str(x.size(dim), " (shape ", x.sizes(), ")"),
+      "Pad it, or use duplicate() streams.");
 }
 
 void check_chunks(
     const char* entry, const ReversibleOptions& options, const Tensor& x) {
   const auto dim = options.chunk_dim();
   const bool chunked = options.chunks_f() > 1 || options.chunks_g() > 1;
-  TORCH_CHECK_INDEX(
+  TORCHREV_CHECK(
+      IndexError,
       !chunked || (dim >= -x.dim() && dim < x.dim()),
-      "torchrev::",
       entry,
-      ": expected option `chunk_dim` to name a dimension of a stream, but got ",
-      dim,
-      " (shape ",
-      x.sizes(),
-      ").");
+      "option `chunk_dim` to name a dimension of a stream",
+      c10::str(dim, " (shape ", x.sizes(), ")"));
 }
 
 std::ostream& operator<<(std::ostream& stream, const Place& place) {
@@ -170,13 +127,12 @@ std::ostream& operator<<(std::ostream& stream, const Place& place) {
 }
 
 void check_input_unchanged(const Place& place, bool unchanged) {
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       unchanged,
-      "torchrev::",
       place.entry,
-      ": expected ",
-      place,
-      " not to write to its input, but got one that was modified in place. "
+      c10::str(place, " not to write to its input"),
+      "one that was modified in place",
       "clone() it in the branch.");
 }
 
@@ -185,36 +141,29 @@ void check_branch_output(
     const Tensor& x,
     at::IntArrayRef sizes,
     const Tensor& out) {
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       out.defined(),
-      "torchrev::",
       place.entry,
-      ": expected ",
-      place,
-      " to return a tensor, but got an undefined one.");
-  TORCH_CHECK_VALUE(
+      c10::str(place, " to return a tensor"),
+      "an undefined one");
+  TORCHREV_CHECK(
+      ValueError,
       out.sizes() == sizes,
-      "torchrev::",
       place.entry,
-      ": expected ",
-      place,
-      sizes == x.sizes() ? " to keep the shape " : " to return the shape ",
-      sizes,
-      sizes == x.sizes() ? " of its input" : ", as its coupling takes it up",
-      ", but got ",
-      out.sizes(),
-      ".");
-  TORCH_CHECK_TYPE(
+      c10::str(
+          place,
+          sizes == x.sizes() ? " to keep the shape " : " to return the shape ",
+          sizes,
+          sizes == x.sizes() ? " of its input"
+                             : ", as its coupling takes it up"),
+      c10::str(out.sizes()));
+  TORCHREV_CHECK(
+      TypeError,
       out.device() == x.device(),
-      "torchrev::",
       place.entry,
-      ": expected ",
-      place,
-      " to keep the device ",
-      x.device(),
-      " of its input, but got ",
-      out.device(),
-      ".");
+      c10::str(place, " to keep the device ", x.device(), " of its input"),
+      c10::str(out.device()));
   // Autocast branches return a lower precision, which the addition promotes.
   const bool kept = out.scalar_type() == x.scalar_type() ||
                     (compat::has_autocast(x.device().type()) &&
@@ -222,17 +171,12 @@ void check_branch_output(
                      at::isFloatingType(out.scalar_type()) &&
                      c10::promoteTypes(out.scalar_type(), x.scalar_type()) ==
                          x.scalar_type());
-  TORCH_CHECK_TYPE(
+  TORCHREV_CHECK(
+      TypeError,
       kept,
-      "torchrev::",
       place.entry,
-      ": expected ",
-      place,
-      " to keep the dtype ",
-      x.scalar_type(),
-      " of its input, but got ",
-      out.scalar_type(),
-      ".");
+      c10::str(place, " to keep the dtype ", x.scalar_type(), " of its input"),
+      c10::str(out.scalar_type()));
 }
 
 }  // namespace detail

@@ -38,16 +38,6 @@ struct Place {
 };
 std::ostream& operator<<(std::ostream& stream, const Place& place);
 
-// The option `name`.
-void check_at_least(
-    const char* entry, const char* name, int64_t least, int64_t value);
-void check_options(const char* entry, const ReversibleOptions& options);
-// What of `options` depends on `x`, an input of the call, and on the number of
-// blocks that have to be invertible.
-void check_streams_options(
-    const char* entry, const ReversibleOptions& options, const Tensor& x);
-void check_invertible(
-    const char* entry, const ReversibleOptions& options, int64_t blocks);
 void check_blocks(const char* entry, std::size_t size);
 
 // Both streams: defined, floating point, dense, of one shape, dtype, device.
@@ -77,9 +67,6 @@ void check_branch_output(
     const Tensor& x,
     at::IntArrayRef sizes,
     const Tensor& out);
-
-// Bits of the fraction of a floating point number.
-int64_t mantissa_bits(at::ScalarType dtype);
 
 }  // namespace detail
 }  // namespace torchrev

@@ -1,81 +1,35 @@
-#include <c10/core/ScalarType.h>
+#include "options.h"
 
-#include <string>
+#include <c10/core/ScalarType.h>
+#include <torchrev/coupling.h>
+
+#include <sstream>
 
 #include "check.h"
-#include "compat.h"
+#include "tensors.h"
 
 namespace torchrev {
 namespace detail {
 
-void check_at_least(
-    const char* entry, const char* name, int64_t least, int64_t value) {
-  TORCH_CHECK_VALUE(
-      value >= least,
-      "torchrev::",
-      entry,
-      ": expected option `",
-      name,
-      "` to be at least ",
-      least,
-      ", but got ",
-      value,
-      ".");
-}
-
 namespace {
 
-void check_coupling(const char* entry, const ReversibleOptions& options) {
-  const auto& name = options.coupling();
-  TORCH_CHECK_VALUE(
-      name == "additive" || name == "momentum" || name == "affine",
-      "torchrev::",
-      entry,
-      ": expected option `coupling` to be \"additive\", \"momentum\" or "
-      "\"affine\", but got \"",
-      name,
-      "\". A coupling of your own is option `custom_coupling`.");
-  TORCH_CHECK_VALUE(
-      !options.custom_coupling() || name == "additive",
-      "torchrev::",
-      entry,
-      ": expected one coupling, but got `coupling` = \"",
-      name,
-      "\" and a `custom_coupling`. Leave one of them out.");
-  const auto momentum = options.momentum();
-  TORCH_CHECK_VALUE(
-      momentum >= 0 && momentum < 1,
-      "torchrev::",
-      entry,
-      ": expected option `momentum` to be in [0, 1), but got ",
-      momentum,
-      ".");
-  TORCH_CHECK_VALUE(
-      momentum == ReversibleOptions().momentum() || name == "momentum",
-      "torchrev::",
-      entry,
-      ": expected option `momentum` only with coupling = \"momentum\", but got "
-      "momentum = ",
-      momentum,
-      " and \"",
-      name,
-      "\".");
+// The number that has to be in the range of its option, if the value has one.
+torch::optional<double> number_of(int64_t value) {
+  return static_cast<double>(value);
+}
+torch::optional<double> number_of(torch::optional<int64_t> value) {
+  return value ? number_of(*value) : torch::nullopt;
+}
+torch::optional<double> number_of(torch::optional<double> value) {
+  return value;
+}
+template <typename T>
+torch::optional<double> number_of(const T& /*value*/) {
+  return torch::nullopt;
 }
 
-void check_fraction_bits(const char* entry, const ReversibleOptions& options) {
-  const auto bits = options.fraction_bits();
-  if (!bits) {
-    return;
-  }
-  check_at_least(entry, "fraction_bits", 0, *bits);
-  TORCH_CHECK_VALUE(
-      options.coupling() == "additive" && !options.custom_coupling(),
-      "torchrev::",
-      entry,
-      ": expected the additive coupling, which alone is exact on a grid, but "
-      "got fraction_bits = ",
-      *bits,
-      " with another one. Use stream_dtype(torch::kDouble) there.");
+bool is_additive(const ReversibleOptions& options) {
+  return options.coupling() == additive_coupling();
 }
 
 // A number that a bit pattern of `dtype` can hold is one of `wide`, too.
@@ -85,87 +39,137 @@ bool holds(at::ScalarType wide, at::ScalarType dtype) {
 
 }  // namespace
 
-int64_t mantissa_bits(at::ScalarType dtype) {
-  return dtype == at::kDouble  ? 52
-         : dtype == at::kFloat ? 23
-         : dtype == at::kHalf  ? 10
-                               : 7;
+void check_at_least(
+    const char* entry, const char* name, int64_t least, int64_t value) {
+  TORCHREV_CHECK(
+      ValueError,
+      value >= least,
+      entry,
+      c10::str("option `", name, "` to be at least ", least),
+      c10::str(value));
 }
 
 void check_options(const char* entry, const ReversibleOptions& options) {
-  check_at_least(entry, "save_every", 0, options.save_every());
-  check_at_least(entry, "store_last", 0, options.store_last());
-  check_at_least(entry, "chunks_f", 1, options.chunks_f());
-  check_at_least(entry, "chunks_g", 1, options.chunks_g());
-  TORCH_CHECK_VALUE(
-      !options.memory_budget(),
-      "torchrev::",
+  visit_options([&](auto name, const auto& get, const auto& range) {
+    const auto value = number_of(get(options));
+    TORCHREV_CHECK(
+        ValueError,
+        !value || range.holds(*value),
+        entry,
+        c10::str(
+            "option `",
+            name,
+            range.excluded ? "` to be more than " : "` to be at least ",
+            range.least),
+        c10::str(*value));
+  });
+  TORCHREV_CHECK(
+      ValueError,
+      options.coupling(),
       entry,
-      ": expected option `memory_budget` to be none, but got ",
-      options.memory_budget().value_or(0),
-      ". A budget is planned by torchrev::nn::ReversibleSequential; functions "
-      "take `store_last`.");
-  TORCH_CHECK_VALUE(
-      !options.drift_tolerance() || *options.drift_tolerance() > 0,
-      "torchrev::",
+      "option `coupling` to be a coupling",
+      "null",
+      "The default is additive_coupling().");
+  TORCHREV_CHECK(
+      ValueError,
+      !options.fraction_bits() || is_additive(options),
       entry,
-      ": expected option `drift_tolerance` to be more than 0, or none, but "
-      "got ",
-      options.drift_tolerance().value_or(0),
-      ".");
-  check_coupling(entry, options);
-  check_fraction_bits(entry, options);
+      "the additive coupling, which alone is exact on a grid",
+      c10::str(
+          "fraction_bits = ", *options.fraction_bits(), " with another one"),
+      "Use stream_dtype(torch::kDouble) there.");
 }
 
 void check_streams_options(
     const char* entry, const ReversibleOptions& options, const Tensor& x) {
   const auto dtype = options.stream_dtype().value_or(x.scalar_type());
-  TORCH_CHECK_TYPE(
+  TORCHREV_CHECK(
+      TypeError,
       holds(dtype, x.scalar_type()),
-      "torchrev::",
       entry,
-      ": expected option `stream_dtype` to be a floating point dtype that "
-      "holds "
-      "the input's ",
-      x.scalar_type(),
-      ", but got ",
-      dtype,
-      ".");
-  const auto bits = options.fraction_bits().value_or(0);
-  TORCH_CHECK_VALUE(
-      !options.fraction_bits() || mantissa_bits(dtype) > 10,
-      "torchrev::",
+      c10::str(
+          "option `stream_dtype` to be a floating point dtype that holds the "
+          "input's ",
+          x.scalar_type()),
+      c10::str(dtype));
+  if (!options.fraction_bits()) {
+    return;
+  }
+  const auto bits = *options.fraction_bits();
+  TORCHREV_CHECK(
+      ValueError,
+      mantissa_bits(dtype) > 10,
       entry,
-      ": expected float32 or float64 streams with fraction_bits = ",
-      bits,
-      ", but got ",
-      dtype,
-      ". Set stream_dtype(torch::kFloat).");
-  TORCH_CHECK_VALUE(
+      c10::str("float32 or float64 streams with fraction_bits = ", bits),
+      c10::str(dtype),
+      "Set stream_dtype(torch::kFloat).");
+  TORCHREV_CHECK(
+      ValueError,
       bits < mantissa_bits(dtype),
-      "torchrev::",
       entry,
-      ": expected option `fraction_bits` to be below the ",
-      mantissa_bits(dtype),
-      " bits of the fraction of ",
-      dtype,
-      ", but got ",
-      bits,
-      ".");
+      c10::str(
+          "option `fraction_bits` to be below the ",
+          mantissa_bits(dtype),
+          " bits of the fraction of ",
+          dtype),
+      c10::str(bits));
 }
 
 void check_invertible(
     const char* entry, const ReversibleOptions& options, int64_t blocks) {
-  const bool invertible =
-      options.coupling() != "momentum" || options.momentum() > 0;
-  TORCH_CHECK_VALUE(
-      invertible || blocks == 0,
-      "torchrev::",
+  TORCHREV_CHECK(
+      ValueError,
+      blocks == 0 || options.coupling()->is_invertible(),
       entry,
-      ": expected a momentum above 0 where blocks are inverted, but got "
-      "momentum = 0 and ",
-      blocks,
-      " such blocks. Keep the activations of all with store_last.");
+      "a coupling that has an inverse where blocks are inverted",
+      c10::str(printed(*options.coupling()), " and ", blocks, " such blocks"),
+      "Keep the activations of all with store_last.");
+}
+
+namespace {
+
+std::string text_of(bool value) {
+  return value ? "true" : "false";
+}
+std::string text_of(const Streams& streams) {
+  switch (streams.kind) {
+    case Streams::Kind::kDuplicate:
+      return "duplicate()";
+    case Streams::Kind::kVelocity:
+      return "velocity()";
+    default:
+      return c10::str("split(dim=", streams.dim, ")");
+  }
+}
+std::string text_of(const std::shared_ptr<const Coupling>& coupling) {
+  return coupling ? printed(*coupling) : "null";
+}
+template <typename T>
+std::string text_of(const torch::optional<T>& value) {
+  return value ? c10::str(*value) : "none";
+}
+std::string text_of(int64_t value) {
+  return std::to_string(value);
+}
+
+}  // namespace
+
+std::string printed(const Coupling& coupling) {
+  std::ostringstream text;
+  coupling.pretty_print(text);
+  return text.str();
+}
+
+std::string printed(const ReversibleOptions& options) {
+  const ReversibleOptions defaults;
+  std::string text = text_of(options.streams());
+  visit_options([&](const std::string& name, const auto& get, const auto&) {
+    const auto value = text_of(get(options));
+    if (name != "streams" && value != text_of(get(defaults))) {
+      text += ", " + name + "=" + value;
+    }
+  });
+  return text;
 }
 
 }  // namespace detail

@@ -19,5 +19,12 @@ bool is_owned(const Tensor& tensor) {
          tensor.storage().resizable();
 }
 
+int64_t mantissa_bits(at::ScalarType dtype) {
+  return dtype == at::kDouble  ? 52
+         : dtype == at::kFloat ? 23
+         : dtype == at::kHalf  ? 10
+                               : 7;
+}
+
 }  // namespace detail
 }  // namespace torchrev

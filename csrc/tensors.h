@@ -22,5 +22,8 @@ std::vector<int64_t> layout_of(const Tensor& x);
 // its values can be overwritten without anybody noticing.
 bool is_owned(const Tensor& tensor);
 
+// Bits of the fraction of a floating point number.
+int64_t mantissa_bits(at::ScalarType dtype);
+
 }  // namespace detail
 }  // namespace torchrev

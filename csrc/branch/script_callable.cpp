@@ -2,6 +2,8 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include "check.h"
+
 namespace torchrev {
 namespace detail {
 
@@ -93,19 +95,27 @@ class ScriptCallable final : public Callable {
 
   explicit ScriptCallable(ScriptModule module) : module_(std::move(module)) {
     const auto method = module_.find_method("forward");
-    TORCH_CHECK_VALUE(
+    TORCHREV_CHECK(
+        ValueError,
         method,
-        "torchrev::Branch: expected TorchScript module `",
-        module_.type()->repr_str(),
-        "` to have a method `forward`, but got none. Freezing removes methods "
-        "that are used through operators only: keep them with "
-        "torch.jit.freeze(..., preserved_attrs=[...]).");
+        "Branch",
+        c10::str(
+            "TorchScript module `",
+            module_.type()->repr_str(),
+            "` to have a method `forward`"),
+        "none",
+        "Freezing removes methods that are used through operators only: keep "
+        "them with torch.jit.freeze(..., preserved_attrs=[...]).");
     const auto& arguments = method->function().getSchema().arguments();
-    TORCH_CHECK_VALUE(
+    TORCHREV_CHECK(
+        ValueError,
         arguments.size() > kContextArgument - 1,
-        "torchrev::Branch: expected `forward` of TorchScript module `",
-        module_.type()->repr_str(),
-        "` to take a tensor, but got a method without arguments.");
+        "Branch",
+        c10::str(
+            "`forward` of TorchScript module `",
+            module_.type()->repr_str(),
+            "` to take a tensor"),
+        "a method without arguments");
     for (auto i = kContextArgument; i < arguments.size(); ++i) {
       ++context_.most;
       context_.least += arguments[i].default_value() ? 0 : 1;
@@ -125,13 +135,15 @@ class ScriptCallable final : public Callable {
       inputs.push_back(none ? c10::IValue() : c10::IValue(context[i]));
     }
     auto output = module_.forward(std::move(inputs));
-    TORCH_CHECK_TYPE(
+    TORCHREV_CHECK(
+        TypeError,
         output.isTensor(),
-        "torchrev::Branch: expected `forward` of TorchScript module `",
-        module_.type()->repr_str(),
-        "` to return a Tensor, but got ",
-        output.tagKind(),
-        ".");
+        "Branch",
+        c10::str(
+            "`forward` of TorchScript module `",
+            module_.type()->repr_str(),
+            "` to return a Tensor"),
+        c10::str(output.tagKind()));
     return std::move(output).toTensor();
   }
 

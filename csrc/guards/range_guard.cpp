@@ -8,6 +8,7 @@
 #include <string>
 
 #include "guards/deferred_check.h"
+#include "tensors.h"
 
 namespace torchrev {
 namespace detail {

@@ -10,6 +10,7 @@
 #include "check.h"
 #include "guards/stream_observer.h"
 #include "measure/isolated_run.h"
+#include "options.h"
 
 namespace torchrev {
 namespace detail {

@@ -4,10 +4,9 @@
 
 #include <algorithm>
 #include <limits>
-#include <string>
 
 #include "check.h"
-#include "compat.h"
+#include "measure/measure_step.h"
 
 namespace torchrev {
 
@@ -40,9 +39,7 @@ bool trains(const StackRun& run) {
 // Steps of one run with different numbers of kept blocks, each measured once.
 class MeasuredSteps {
  public:
-  explicit MeasuredSteps(const StackRun& run) : run_(run) {
-    run_.stack.options = without_budget(run.stack.options);
-  }
+  explicit MeasuredSteps(const StackRun& run) : run_(run) {}
 
   const StepBytes& at(int64_t kept) {
     const auto found = steps_.find(kept);
@@ -122,9 +119,8 @@ void check_budget(const StackRun& run, int64_t budget, int64_t needed) {
       "`chunks_g`).");
 }
 
-Plan make_plan(const StackRun& run) {
+Plan make_plan(const StackRun& run, torch::optional<int64_t> budget) {
   MeasuredSteps steps(run);
-  const auto budget = run.stack.options.memory_budget();
   auto kept = std::min(run.stack.options.store_last(), run.stack.depth());
   if (budget && trains(run)) {
     check_budget(run, *budget, steps.at(0).peak);
@@ -132,85 +128,6 @@ Plan make_plan(const StackRun& run) {
   }
   const auto step = steps.at(kept);
   return {run.stack.depth(), kept, step.retained, step.peak};
-}
-
-// Appends to a key.
-class KeyWriter {
- public:
-  explicit KeyWriter(std::vector<int64_t>& key) : key_(key) {}
-
-  KeyWriter& operator<<(int64_t value) {
-    key_.push_back(value);
-    return *this;
-  }
-  KeyWriter& operator<<(at::IntArrayRef values) {
-    key_.push_back(static_cast<int64_t>(values.size()));
-    key_.insert(key_.end(), values.begin(), values.end());
-    return *this;
-  }
-  KeyWriter& operator<<(const Tensor& tensor) {
-    if (!tensor.defined()) {
-      return *this << -1;
-    }
-    return *this << tensor.sizes() << tensor.strides()
-                 << static_cast<int64_t>(tensor.scalar_type())
-                 << static_cast<int64_t>(tensor.device().type())
-                 << tensor.device().index() << tensor.requires_grad();
-  }
-  KeyWriter& operator<<(at::TensorList tensors) {
-    for (const auto& tensor : tensors) {
-      *this << tensor;
-    }
-    return *this << static_cast<int64_t>(tensors.size());
-  }
-  KeyWriter& operator<<(const ReversibleOptions& options) {
-    return *this << options.memory_budget().value_or(-1) << options.store_last()
-                 << options.save_every() << options.chunks_f()
-                 << options.chunks_g() << options.chunk_dim()
-                 << options.preserve_rng_state()
-                 << options.verify_constant_buffers()
-                 << static_cast<int64_t>(options.streams().kind)
-                 << options.streams().dim
-                 << static_cast<int64_t>(options.stream_dtype().value_or(
-                        at::ScalarType::Undefined))
-                 << options.fraction_bits().value_or(-1)
-                 << options.drift_tolerance().has_value()
-                 << (options.coupling() == "momentum")
-                 << (options.coupling() == "affine")
-                 << reinterpret_cast<intptr_t>(options.custom_coupling().get());
-  }
-  // Which one, in train or eval mode, and what of it is trained.
-  KeyWriter& operator<<(const Branch& branch) {
-    auto& callable = branch.callable();
-    *this << reinterpret_cast<intptr_t>(&callable);
-    for (const auto& attribute : callable.attributes()) {
-      *this << (attribute.isBool() ? attribute.toBool() : -1);
-    }
-    return *this << at::TensorList(callable.parameters());
-  }
-  KeyWriter& autocast(c10::DeviceType type) {
-    return *this << compat::is_autocast_enabled(type)
-                 << static_cast<int64_t>(compat::autocast_dtype(type));
-  }
-
- private:
-  std::vector<int64_t>& key_;
-};
-
-std::vector<int64_t> key_of(const StackRun& run) {
-  std::vector<int64_t> key;
-  KeyWriter writer(key);
-  writer << run.stack.options << at::TensorList(run.x) << run.stack.context
-         << at::GradMode::is_enabled();
-  writer.autocast(at::kCPU).autocast(at::kCUDA);
-  for (const auto& block : run.stack.blocks) {
-    writer << block.f << block.g;
-  }
-  const auto device = run.x[0].device().type();
-  if (compat::has_autocast(device)) {
-    writer.autocast(device);
-  }
-  return key;
 }
 
 void check_inputs(const StackRun& run) {
@@ -224,30 +141,27 @@ void check_inputs(const StackRun& run) {
 
 }  // namespace
 
-ReversibleOptions without_budget(ReversibleOptions options) {
-  return options.memory_budget(torch::nullopt);
-}
-
-Plan Planner::plan(const StackRun& run) {
+Plan Planner::plan(const StackRun& run, torch::optional<int64_t> budget) {
   check_inputs(run);
-  auto key = key_of(run);
+  auto key = key_of(run, budget);
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     const auto found = plans_.find(key);
     if (found != plans_.end()) {
-      return found->second;
+      return found->second.plan;
     }
   }
-  const auto plan = make_plan(run);
+  const auto plan = make_plan(run, budget);
   const std::lock_guard<std::mutex> lock(mutex_);
-  plans_.emplace(std::move(key), plan);
+  plans_.emplace(std::move(key), Entry{plan, run.stack.options.coupling()});
   return plan;
 }
 
-ReversibleOptions Planner::options_of(const StackRun& run) {
-  auto options = without_budget(run.stack.options);
-  if (run.stack.options.memory_budget() && trains(run)) {
-    options.store_last(plan(run).store_last);
+ReversibleOptions Planner::options_of(
+    const StackRun& run, torch::optional<int64_t> budget) {
+  auto options = run.stack.options;
+  if (budget && trains(run)) {
+    options.store_last(plan(run, budget).store_last);
   }
   return options;
 }

@@ -3,10 +3,10 @@
 #include <torchrev/plan.h>
 
 #include <map>
+#include <memory>
 #include <mutex>
-#include <vector>
 
-#include "measure/measure_step.h"
+#include "measure/plan_key.h"
 
 // Chooses which blocks of a stack keep their activations within a budget.
 
@@ -18,22 +18,25 @@ namespace detail {
 class Planner {
  public:
   // See nn::ReversibleSequential::plan.
-  Plan plan(const StackRun& run);
+  Plan plan(const StackRun& run, torch::optional<int64_t> budget);
 
-  // The options to make `run` with: the planned `store_last`, no budget. Costs
-  // nothing where there is no budget or no gradient.
-  ReversibleOptions options_of(const StackRun& run);
+  // The options to make `run` with: the planned `store_last`. Costs nothing
+  // where there is no budget or no gradient.
+  ReversibleOptions options_of(
+      const StackRun& run, torch::optional<int64_t> budget);
 
  private:
-  // What the bytes of a step depend on.
-  using Key = std::vector<int64_t>;
+  // A key holds the address of the coupling, which is kept so that no other
+  // coupling gets that address.
+  struct Entry {
+    Plan plan;
+    std::shared_ptr<const Coupling> coupling;
+  };
 
+  // Guards the map alone: no step is measured under it.
   std::mutex mutex_;
-  std::map<Key, Plan> plans_;
+  std::map<PlanKey, Entry> plans_;
 };
-
-// `options` without a budget, as functions take them.
-ReversibleOptions without_budget(ReversibleOptions options);
 
 }  // namespace detail
 }  // namespace torchrev

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "branch/checked_call.h"
+#include "options.h"
 #include "recompute/chunks.h"
 #include "recompute/no_trace.h"
 #include "recompute/remember_scope.h"

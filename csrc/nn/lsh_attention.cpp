@@ -12,6 +12,7 @@
 #include <limits>
 #include <vector>
 
+#include "check.h"
 #include "nn/lsh_rounds.h"
 #include "nn/reformer_options.h"
 
@@ -30,24 +31,21 @@ constexpr auto kEntry = "nn::functional::lsh_attention";
 constexpr auto kLast = std::numeric_limits<int64_t>::max();
 
 void check_buckets(const Tensor& qk, const Tensor& buckets) {
-  TORCH_CHECK_TYPE(
+  TORCHREV_CHECK(
+      TypeError,
       at::isIntegralType(buckets.scalar_type(), /*includeBool=*/false),
-      "torchrev::",
       kEntry,
-      ": expected `buckets` to be of an integer type, but got ",
-      buckets.scalar_type(),
-      ".");
-  TORCH_CHECK_VALUE(
+      "`buckets` to be of an integer type",
+      c10::str(buckets.scalar_type()));
+  TORCHREV_CHECK(
+      ValueError,
       buckets.dim() == 4 && buckets.size(0) == qk.size(0) &&
           buckets.size(1) == qk.size(1) && buckets.size(2) > 0 &&
           buckets.size(3) == qk.size(2),
-      "torchrev::",
       kEntry,
-      ": expected `buckets` to be [N, H, rounds, T] of `qk` ",
-      qk.sizes(),
-      ", but got ",
-      buckets.sizes(),
-      ". See lsh_buckets.");
+      c10::str("`buckets` to be [N, H, rounds, T] of `qk` ", qk.sizes()),
+      c10::str(buckets.sizes()),
+      "See lsh_buckets.");
 }
 
 void check(
@@ -56,32 +54,25 @@ void check(
     const Tensor& buckets,
     int64_t chunk_length,
     const Tensor& padding) {
-  TORCH_CHECK_TYPE(
+  TORCHREV_CHECK(
+      TypeError,
       qk.is_floating_point() && v.scalar_type() == qk.scalar_type(),
-      "torchrev::",
       kEntry,
-      ": expected `qk` and `v` of one floating point dtype, but got ",
-      qk.scalar_type(),
-      " and ",
-      v.scalar_type(),
-      ".");
-  TORCH_CHECK_VALUE(
+      "`qk` and `v` of one floating point dtype",
+      c10::str(qk.scalar_type(), " and ", v.scalar_type()));
+  TORCHREV_CHECK(
+      ValueError,
       qk.dim() == 4 && v.dim() == 4 &&
           qk.sizes().slice(0, 3) == v.sizes().slice(0, 3),
-      "torchrev::",
       kEntry,
-      ": expected `qk` [N, H, T, D] and `v` [N, H, T, E], but got ",
-      qk.sizes(),
-      " and ",
-      v.sizes(),
-      ".");
-  TORCH_CHECK_VALUE(
+      "`qk` [N, H, T, D] and `v` [N, H, T, E]",
+      c10::str(qk.sizes(), " and ", v.sizes()));
+  TORCHREV_CHECK(
+      ValueError,
       chunk_length >= 1,
-      "torchrev::",
       kEntry,
-      ": expected `chunk_length` to be at least 1, but got ",
-      chunk_length,
-      ".");
+      "`chunk_length` to be at least 1",
+      c10::str(chunk_length));
   check_buckets(qk, buckets);
   detail::check_padding(
       kEntry, padding, "qk", qk.sizes(), qk.size(0), qk.size(2));
@@ -171,15 +162,13 @@ Tensor mask_of(const Tensor& qk, const Tensor& padding, int64_t missing) {
 }  // namespace
 
 Tensor lsh_buckets(const Tensor& x, const Tensor& rotations) {
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       x.dim() >= 2 && rotations.dim() == 3 && rotations.size(0) > 0 &&
           rotations.size(1) == x.size(-1) && rotations.size(2) > 0,
-      "torchrev::nn::functional::lsh_buckets: expected `rotations` to be "
-      "[rounds, D, buckets / 2] for `x` [*, T, D], but got ",
-      rotations.sizes(),
-      " for ",
-      x.sizes(),
-      ".");
+      "nn::functional::lsh_buckets",
+      "`rotations` to be [rounds, D, buckets / 2] for `x` [*, T, D]",
+      c10::str(rotations.sizes(), " for ", x.sizes()));
   const at::NoGradGuard no_grad;
   std::vector<Tensor> rounds;
   for (const auto& rotation : rotations.unbind(0)) {

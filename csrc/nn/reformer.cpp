@@ -54,7 +54,10 @@ Branch attention(const ReformerOptions& options) {
 
 ReformerImpl::ReformerImpl(const ReformerOptions& options) : options(options) {
   detail::check_reformer(kEntry, options);
-  stack = register_module("stack", ReversibleSequential(options.reversible()));
+  stack = register_module(
+      "stack",
+      ReversibleSequential(ReversibleSequentialOptions(options.reversible())
+                               .memory_budget(options.memory_budget())));
   for (int64_t layer = 0; layer < options.num_layers(); ++layer) {
     stack->push_back(attention(options), feed_forward(options));
   }

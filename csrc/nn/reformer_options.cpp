@@ -1,6 +1,7 @@
 #include "nn/reformer_options.h"
 
 #include "check.h"
+#include "options.h"
 
 namespace torchrev {
 
@@ -17,19 +18,20 @@ namespace detail {
 namespace {
 
 void check_reversible(const char* entry, const ReversibleOptions& options) {
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       options.streams().kind == Streams::Kind::kDuplicate,
-      "torchrev::",
       entry,
-      ": expected option `reversible` to have duplicate() streams, but got "
-      "others. Add .duplicate() to them.");
-  TORCH_CHECK_VALUE(
+      "option `reversible` to have duplicate() streams",
+      "others",
+      "Add .duplicate() to them.");
+  TORCHREV_CHECK(
+      ValueError,
       options.chunks_f() == 1,
-      "torchrev::",
       entry,
-      ": expected option `reversible` to have chunks_f = 1, but got ",
-      options.chunks_f(),
-      ". Attention mixes positions: only the feed-forward layers can be cut "
+      "option `reversible` to have chunks_f = 1",
+      c10::str(options.chunks_f()),
+      "Attention mixes positions: only the feed-forward layers can be cut "
       "(chunks_g).");
 }
 
@@ -42,29 +44,25 @@ void check_reformer(const char* entry, const nn::ReformerOptions& options) {
   check_at_least(entry, "dim_feedforward", 1, options.dim_feedforward());
   check_at_least(entry, "chunk_length", 1, options.chunk_length());
   check_at_least(entry, "num_hashes", 1, options.num_hashes());
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       options.dropout() >= 0 && options.dropout() <= 1,
-      "torchrev::",
       entry,
-      ": expected option `dropout` to be in [0, 1], but got ",
-      options.dropout(),
-      ".");
-  TORCH_CHECK_VALUE(
+      "option `dropout` to be in [0, 1]",
+      c10::str(options.dropout()));
+  TORCHREV_CHECK(
+      ValueError,
       options.d_model() % options.nhead() == 0,
-      "torchrev::",
       entry,
-      ": expected option `d_model` to be a multiple of `nhead`, but got ",
-      options.d_model(),
-      " and ",
-      options.nhead(),
-      ". Heads share the width equally.");
-  TORCH_CHECK_VALUE(
+      "option `d_model` to be a multiple of `nhead`",
+      c10::str(options.d_model(), " and ", options.nhead()),
+      "Heads share the width equally.");
+  TORCHREV_CHECK(
+      ValueError,
       options.attention() == "lsh" || options.attention() == "full",
-      "torchrev::",
       entry,
-      ": expected option `attention` to be \"lsh\" or \"full\", but got \"",
-      options.attention(),
-      "\".");
+      "option `attention` to be \"lsh\" or \"full\"",
+      c10::str("\"", options.attention(), "\""));
   check_reversible(entry, options.reversible());
 }
 
@@ -78,24 +76,19 @@ void check_padding(
   if (!padding.defined()) {
     return;
   }
-  TORCH_CHECK_TYPE(
+  TORCHREV_CHECK(
+      TypeError,
       padding.scalar_type() == at::kBool,
-      "torchrev::",
       entry,
-      ": expected `padding` to be bool, but got ",
-      padding.scalar_type(),
-      ". True stands where there is padding.");
-  TORCH_CHECK_VALUE(
+      "`padding` to be bool",
+      c10::str(padding.scalar_type()),
+      "True stands where there is padding.");
+  TORCHREV_CHECK(
+      ValueError,
       padding.sizes() == at::IntArrayRef({n, t}),
-      "torchrev::",
       entry,
-      ": expected `padding` to be [N, T] of `",
-      name,
-      "` ",
-      sizes,
-      ", but got ",
-      padding.sizes(),
-      ".");
+      c10::str("`padding` to be [N, T] of `", name, "` ", sizes),
+      c10::str(padding.sizes()));
 }
 
 void check_reformer_input(
@@ -103,22 +96,19 @@ void check_reformer_input(
     const nn::ReformerOptions& options,
     const Tensor& x,
     const Tensor& padding) {
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       x.dim() == 3 && x.size(2) == options.d_model(),
-      "torchrev::",
       entry,
-      ": expected `x` to be [N, T, ",
-      options.d_model(),
-      "], but got ",
-      x.sizes(),
-      ".");
-  TORCH_CHECK_TYPE(
+      c10::str("`x` to be [N, T, ", options.d_model(), "]"),
+      c10::str(x.sizes()));
+  TORCHREV_CHECK(
+      TypeError,
       x.is_floating_point(),
-      "torchrev::",
       entry,
-      ": expected `x` to be floating point, but got ",
-      x.scalar_type(),
-      ". Embed symbols first.");
+      "`x` to be floating point",
+      c10::str(x.scalar_type()),
+      "Embed symbols first.");
   check_padding(entry, padding, "x", x.sizes(), x.size(0), x.size(1));
 }
 

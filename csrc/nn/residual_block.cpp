@@ -11,19 +11,19 @@
 #include <utility>
 
 #include "check.h"
+#include "options.h"
 
 namespace torchrev {
 
 namespace detail {
 
 void check_block(const char* entry, const std::string& block) {
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       block == "basic" || block == "bottleneck",
-      "torchrev::",
       entry,
-      ": expected option `block` to be \"basic\" or \"bottleneck\", but got \"",
-      block,
-      "\".");
+      "option `block` to be \"basic\" or \"bottleneck\"",
+      c10::str("\"", block, "\""));
 }
 
 torch::nn::Conv2d convolution(
@@ -49,22 +49,21 @@ void check_function(const char* entry, const ResidualBlockOptions& options) {
   detail::check_block(entry, options.block());
   detail::check_at_least(entry, "in_channels", 1, options.in_channels());
   detail::check_at_least(entry, "out_channels", 1, options.out_channels());
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       options.stride() == 1 || options.stride() == 2,
-      "torchrev::",
       entry,
-      ": expected option `stride` to be 1 or 2, but got ",
-      options.stride(),
-      ".");
-  TORCH_CHECK_VALUE(
+      "option `stride` to be 1 or 2",
+      c10::str(options.stride()));
+  TORCHREV_CHECK(
+      ValueError,
       options.block() == "basic" || options.out_channels() % kExpansion == 0,
-      "torchrev::",
       entry,
-      ": expected option `out_channels` of a bottleneck to be a multiple of ",
-      kExpansion,
-      ", but got ",
-      options.out_channels(),
-      ". A quarter of them are inside.");
+      c10::str(
+          "option `out_channels` of a bottleneck to be a multiple of ",
+          kExpansion),
+      c10::str(options.out_channels()),
+      "A quarter of them are inside.");
 }
 
 // Batch norm, ReLU and a convolution.
@@ -109,14 +108,13 @@ ResidualBlockImpl::ResidualBlockImpl(ResidualBlockOptions options)
 
 void ResidualBlockImpl::reset() {
   check_function("nn::ResidualBlock", options);
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       options.out_channels() >= options.in_channels(),
-      "torchrev::nn::ResidualBlock: expected option `out_channels` to be at "
-      "least `in_channels`, but got ",
-      options.out_channels(),
-      " and ",
-      options.in_channels(),
-      ". The shortcut adds channels and drops none.");
+      "nn::ResidualBlock",
+      "option `out_channels` to be at least `in_channels`",
+      c10::str(options.out_channels(), " and ", options.in_channels()),
+      "The shortcut adds channels and drops none.");
   f = register_module("f", residual_function(options));
 }
 

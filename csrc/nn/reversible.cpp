@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/api/include/torch/nn/modules/linear.h>
+#include <torchrev/coupling.h>
 #include <torchrev/reversible.h>
 
 #include <algorithm>
@@ -10,26 +11,13 @@
 #include "check.h"
 #include "measure/planner.h"
 #include "nn/clone.h"
+#include "options.h"
 #include "stack/checked_run.h"
 
 namespace torchrev {
 namespace nn {
 
 namespace {
-
-void print_streams(std::ostream& stream, const ReversibleOptions& options) {
-  const auto& streams = options.streams();
-  switch (streams.kind) {
-    case Streams::Kind::kDuplicate:
-      stream << "(duplicate())";
-      break;
-    case Streams::Kind::kVelocity:
-      stream << "(velocity())";
-      break;
-    default:
-      stream << "(split(dim=" << streams.dim << "))";
-  }
-}
 
 // The most branches whose inverse, a division by `momentum` each, makes a
 // rounding error at most 10^8 times larger.
@@ -52,18 +40,11 @@ void copy_training(const torch::nn::Module& from, torch::nn::Module& to) {
 detail::Stack stack_of(
     const ReversibleSequentialImpl& module,
     const std::vector<Tensor>& context) {
-  return {"nn::ReversibleSequential", module.branches, context, module.options};
-}
-
-// Within a larger model, the blocks of which each would claim the bytes.
-void check_no_budget(const ReversibleOptions& options) {
-  TORCH_CHECK_VALUE(
-      !options.memory_budget(),
-      "torchrev::nn::ReversibleBlock: expected option `memory_budget` to be "
-      "none, but got ",
-      options.memory_budget().value_or(0),
-      ". A budget is shared out among the blocks of a ReversibleSequential; a "
-      "block alone takes `store_last`.");
+  return {
+      "nn::ReversibleSequential",
+      module.branches,
+      context,
+      module.options.reversible()};
 }
 
 }  // namespace
@@ -71,7 +52,6 @@ void check_no_budget(const ReversibleOptions& options) {
 ReversibleBlockImpl::ReversibleBlockImpl(
     Branch f, Branch g, ReversibleOptions options)
     : branches{std::move(f), std::move(g)}, options(std::move(options)) {
-  check_no_budget(this->options);
   register_module("f", branches.f.module());
   register_module("g", branches.g.module());
 }
@@ -111,78 +91,81 @@ void ReversibleBlockImpl::clone_(
 }
 
 void ReversibleBlockImpl::pretty_print(std::ostream& stream) const {
-  stream << "torchrev::nn::ReversibleBlock";
-  print_streams(stream, options);
+  stream << "torchrev::nn::ReversibleBlock(" << detail::printed(options) << ")";
 }
 
-ReversibleSequentialImpl::ReversibleSequentialImpl(ReversibleOptions options)
+ReversibleSequentialOptions::ReversibleSequentialOptions(
+    ReversibleOptions reversible)
+    : reversible_(std::move(reversible)) {}
+
+ReversibleSequentialImpl::ReversibleSequentialImpl(
+    ReversibleSequentialOptions options)
     : options(std::move(options)),
       planner_(std::make_shared<detail::Planner>()) {}
 
 void ReversibleSequentialImpl::push_back(Branch f, Branch g) {
   register_module(
-      std::to_string(size()),
-      ReversibleBlock(f, g, detail::without_budget(options)));
+      std::to_string(size()), ReversibleBlock(f, g, options.reversible()));
   branches.push_back({std::move(f), std::move(g)});
 }
 
 Tensor ReversibleSequentialImpl::forward(
     const Tensor& x, const std::vector<Tensor>& context) {
-  return is_empty()
-             ? x
-             : reversible_residual(
-                   branches,
-                   x,
-                   context,
-                   planner_->options_of({stack_of(*this, context), {x}}));
+  return is_empty() ? x
+                    : reversible_residual(
+                          branches,
+                          x,
+                          context,
+                          planner_->options_of(
+                              {stack_of(*this, context), {x}},
+                              options.memory_budget()));
 }
 
 Tensor ReversibleSequentialImpl::inverse(
     const Tensor& y, const std::vector<Tensor>& context) {
-  return is_empty()
-             ? y
-             : reversible_residual_inverse(
-                   branches, y, context, detail::without_budget(options));
+  return is_empty() ? y
+                    : reversible_residual_inverse(
+                          branches, y, context, options.reversible());
 }
 
 std::tuple<Tensor, Tensor> ReversibleSequentialImpl::forward_streams(
     const Tensor& x1, const Tensor& x2, const std::vector<Tensor>& context) {
-  return is_empty()
-             ? std::make_tuple(x1, x2)
-             : reversible_sequence(
-                   branches,
-                   x1,
-                   x2,
-                   context,
-                   planner_->options_of({stack_of(*this, context), {x1, x2}}));
+  return is_empty() ? std::make_tuple(x1, x2)
+                    : reversible_sequence(
+                          branches,
+                          x1,
+                          x2,
+                          context,
+                          planner_->options_of(
+                              {stack_of(*this, context), {x1, x2}},
+                              options.memory_budget()));
 }
 
 std::tuple<Tensor, Tensor> ReversibleSequentialImpl::inverse_streams(
     const Tensor& y1, const Tensor& y2, const std::vector<Tensor>& context) {
-  return is_empty()
-             ? std::make_tuple(y1, y2)
-             : reversible_sequence_inverse(
-                   branches, y1, y2, context, detail::without_budget(options));
+  return is_empty() ? std::make_tuple(y1, y2)
+                    : reversible_sequence_inverse(
+                          branches, y1, y2, context, options.reversible());
 }
 
 Plan ReversibleSequentialImpl::plan(
     const Tensor& x, const std::vector<Tensor>& context) {
-  return is_empty() ? Plan() : planner_->plan({stack_of(*this, context), {x}});
+  return is_empty()
+             ? Plan()
+             : planner_->plan(
+                   {stack_of(*this, context), {x}}, options.memory_budget());
 }
 
 std::vector<BlockDrift> ReversibleSequentialImpl::drift(
     const Tensor& x, const std::vector<Tensor>& context) {
-  detail::check_residual("nn::ReversibleSequential", "x", x, options.streams());
+  detail::check_residual(
+      "nn::ReversibleSequential", "x", x, options.reversible().streams());
   if (is_empty()) {
     return {};
   }
-  const auto streams = detail::split(x, options.streams());
+  const auto streams = detail::split(x, options.reversible().streams());
   return torchrev::drift(
-      branches,
-      streams[0],
-      streams[1],
-      context,
-      detail::without_budget(options));
+      branches, streams[0], streams[1], context, options.reversible());
 }
 
 std::size_t ReversibleSequentialImpl::size() const noexcept {
@@ -194,13 +177,12 @@ bool ReversibleSequentialImpl::is_empty() const noexcept {
 }
 
 ReversibleBlock ReversibleSequentialImpl::operator[](std::size_t index) const {
-  TORCH_CHECK_INDEX(
+  TORCHREV_CHECK(
+      IndexError,
       index < size(),
-      "torchrev::nn::ReversibleSequential: expected an index below ",
-      size(),
-      ", but got ",
-      index,
-      ".");
+      "nn::ReversibleSequential",
+      c10::str("an index below ", size()),
+      c10::str(index));
   return ReversibleBlock(
       std::dynamic_pointer_cast<ReversibleBlockImpl>(children()[index]));
 }
@@ -221,20 +203,24 @@ void ReversibleSequentialImpl::clone_(
 }
 
 void ReversibleSequentialImpl::pretty_print(std::ostream& stream) const {
-  stream << "torchrev::nn::ReversibleSequential";
-  print_streams(stream, options);
+  stream << "torchrev::nn::ReversibleSequential("
+         << detail::printed(options.reversible());
+  if (options.memory_budget()) {
+    stream << ", memory_budget=" << *options.memory_budget();
+  }
+  stream << ")";
 }
 
 ReversibleSequential reversible_from_residual(
     const std::vector<Branch>& branches, double momentum) {
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       momentum >= 0 && momentum < 1,
-      "torchrev::nn::reversible_from_residual: expected `momentum` to be in "
-      "[0, 1), but got ",
-      momentum,
-      ".");
+      "nn::reversible_from_residual",
+      "`momentum` to be in [0, 1)",
+      c10::str(momentum));
   auto options =
-      ReversibleOptions().velocity().coupling("momentum").momentum(momentum);
+      ReversibleOptions().velocity().coupling(momentum_coupling(momentum));
   if (momentum == 0) {
     options.store_last(static_cast<int64_t>(branches.size()));
   } else {

@@ -8,6 +8,7 @@
 #include "check.h"
 #include "nn/clone.h"
 #include "nn/residual_block.h"
+#include "options.h"
 
 namespace torchrev {
 namespace nn {
@@ -16,25 +17,28 @@ namespace {
 
 void check_stages(const RevNetOptions& options) {
   const auto& depths = options.depths();
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       !depths.empty(),
-      "torchrev::nn::RevNet: expected option `depths` to list one or more "
-      "stages, but got an empty list.");
-  TORCH_CHECK_VALUE(
+      "nn::RevNet",
+      "option `depths` to list one or more stages",
+      "an empty list");
+  TORCHREV_CHECK(
+      ValueError,
       depths.size() == options.widths().size(),
-      "torchrev::nn::RevNet: expected options `depths` and `widths` to be of "
-      "equal length, but got ",
-      at::IntArrayRef(depths),
-      " and ",
-      at::IntArrayRef(options.widths()),
-      ". Each lists one value a stage.");
+      "nn::RevNet",
+      "options `depths` and `widths` to be of equal length",
+      c10::str(
+          at::IntArrayRef(depths), " and ", at::IntArrayRef(options.widths())),
+      "Each lists one value a stage.");
   for (const auto depth : depths) {
-    TORCH_CHECK_VALUE(
+    TORCHREV_CHECK(
+        ValueError,
         depth >= 1,
-        "torchrev::nn::RevNet: expected each of option `depths` to be at least "
-        "1, but got ",
-        depth,
-        ". It is the number of reversible blocks of a stage.");
+        "nn::RevNet",
+        "each of option `depths` to be at least 1",
+        c10::str(depth),
+        "It is the number of reversible blocks of a stage.");
   }
 }
 
@@ -43,44 +47,50 @@ void check_widths(const RevNetOptions& options) {
   const bool basic = options.block() == "basic";
   const int64_t multiple = basic ? 2 : 2 * detail::kExpansion;
   for (const auto width : widths) {
-    TORCH_CHECK_VALUE(
+    TORCHREV_CHECK(
+        ValueError,
         width > 0 && width % multiple == 0,
-        "torchrev::nn::RevNet: expected each of option `widths` to be ",
-        basic ? "even and positive" : "a positive multiple of 8",
-        ", but got ",
-        width,
-        ". Each stream has half of the channels",
-        basic ? "." : ", and its bottleneck a quarter of these.");
+        "nn::RevNet",
+        c10::str(
+            "each of option `widths` to be ",
+            basic ? "even and positive" : "a positive multiple of 8"),
+        c10::str(width),
+        c10::str(
+            "Each stream has half of the channels",
+            basic ? "." : ", and its bottleneck a quarter of these."));
   }
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       std::is_sorted(widths.begin(), widths.end()),
-      "torchrev::nn::RevNet: expected option `widths` not to decrease, but "
-      "got ",
-      at::IntArrayRef(widths),
-      ". Shortcuts add channels and drop none.");
+      "nn::RevNet",
+      "option `widths` not to decrease",
+      c10::str(at::IntArrayRef(widths)),
+      "Shortcuts add channels and drop none.");
 }
 
 void check_streams(const Streams& streams) {
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       streams.kind == Streams::Kind::kSplit && streams.dim == 1,
-      "torchrev::nn::RevNet: expected option `reversible` to split(1), but "
-      "got ",
-      streams.kind == Streams::Kind::kDuplicate  ? "duplicate()"
-      : streams.kind == Streams::Kind::kVelocity ? "velocity()"
-                                                 : "split of dimension ",
-      streams.kind == Streams::Kind::kSplit ? std::to_string(streams.dim) : "",
-      ". Its streams are halves of the channels.");
+      "nn::RevNet",
+      "option `reversible` to split(1)",
+      c10::str(
+          streams.kind == Streams::Kind::kDuplicate  ? "duplicate()"
+          : streams.kind == Streams::Kind::kVelocity ? "velocity()"
+                                                     : "split of dimension ",
+          streams.kind == Streams::Kind::kSplit ? std::to_string(streams.dim)
+                                                : ""),
+      "Its streams are halves of the channels.");
 }
 
 void check_chunks(const ReversibleOptions& options) {
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       options.chunks_f() == 1 && options.chunks_g() == 1,
-      "torchrev::nn::RevNet: expected option `reversible` to have chunks_f = "
-      "chunks_g = 1, but got ",
-      options.chunks_f(),
-      " and ",
-      options.chunks_g(),
-      ". Convolutions mix pixels, and batch norms mix images.");
+      "nn::RevNet",
+      "option `reversible` to have chunks_f = chunks_g = 1",
+      c10::str(options.chunks_f(), " and ", options.chunks_g()),
+      "Convolutions mix pixels, and batch norms mix images.");
 }
 
 void check(const RevNetOptions& options) {
@@ -103,7 +113,8 @@ torch::nn::Sequential stem_of(int64_t in_channels, int64_t width) {
 ReversibleSequential stage_of(const RevNetOptions& options, std::size_t i) {
   const auto half = options.widths()[i] / 2;
   const auto function = ResidualBlockOptions(half, half).block(options.block());
-  ReversibleSequential stage(options.reversible());
+  ReversibleSequential stage(ReversibleSequentialOptions(options.reversible())
+                                 .memory_budget(options.memory_budget()));
   for (int64_t block = 0; block < options.depths()[i]; ++block) {
     auto f = residual_function(function);
     stage->push_back(f, residual_function(function));
@@ -136,13 +147,12 @@ RevNetImpl::RevNetImpl(RevNetOptions options) : options(std::move(options)) {
 }
 
 Tensor RevNetImpl::forward(const Tensor& x) {
-  TORCH_CHECK_VALUE(
+  TORCHREV_CHECK(
+      ValueError,
       x.dim() == 4 && x.size(1) == options.in_channels(),
-      "torchrev::nn::RevNet: expected `x` to be of shape [N, ",
-      options.in_channels(),
-      ", H, W], but got ",
-      x.sizes(),
-      ".");
+      "nn::RevNet",
+      c10::str("`x` to be of shape [N, ", options.in_channels(), ", H, W]"),
+      c10::str(x.sizes()));
   auto y = stem->forward(x);
   for (std::size_t i = 0; i < stages.size(); ++i) {
     if (i > 0) {

@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "guards/deferred_check.h"
+#include "options.h"
 
 namespace torchrev {
 namespace detail {

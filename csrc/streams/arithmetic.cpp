@@ -38,21 +38,6 @@ struct RoundStraightThrough : torch::autograd::Function<RoundStraightThrough> {
   }
 };
 
-std::shared_ptr<const Coupling> coupling_of(const ReversibleOptions& options) {
-  if (options.custom_coupling()) {
-    return options.custom_coupling();
-  }
-  if (options.coupling() == "momentum") {
-    return momentum_coupling(options.momentum());
-  }
-  if (options.coupling() == "affine") {
-    const auto& streams = options.streams();
-    return affine_coupling(
-        streams.kind == Streams::Kind::kSplit ? streams.dim : -1);
-  }
-  return additive_coupling();
-}
-
 using Direction = Tensor (Coupling::*)(
     const Tensor&, const Tensor&, const Tensor&, const StepId&) const;
 
@@ -121,7 +106,7 @@ Arithmetic::Arithmetic(
       branch_dtype_(x.scalar_type()),
       stream_dtype_(options.stream_dtype().value_or(x.scalar_type())),
       fraction_bits_(options.fraction_bits()),
-      coupling_(coupling_of(options)),
+      coupling_(options.coupling()),
       additive_(dynamic_cast<const AdditiveCoupling*>(coupling_.get())),
       check_(std::move(check)) {}
 

@@ -23,6 +23,10 @@ Tensor AdditiveCoupling::inverse(
   return y - value;
 }
 
+void AdditiveCoupling::pretty_print(std::ostream& stream) const {
+  stream << "additive_coupling()";
+}
+
 Tensor MomentumCoupling::forward(
     const Tensor& x,
     const Tensor& value,
@@ -50,6 +54,10 @@ Tensor MomentumCoupling::inverse(
 
 bool MomentumCoupling::is_invertible() const {
   return momentum_ > 0;
+}
+
+void MomentumCoupling::pretty_print(std::ostream& stream) const {
+  stream << "momentum_coupling(" << momentum_ << ")";
 }
 
 // [*, 2 n, *] of a branch is s' and t, [*, n, *] each; exp(tanh(s')) stays
@@ -83,6 +91,10 @@ std::vector<int64_t> AffineCoupling::value_sizes(at::IntArrayRef x) const {
   auto sizes = x.vec();
   sizes[at::maybe_wrap_dim(dim_, dims)] *= 2;
   return sizes;
+}
+
+void AffineCoupling::pretty_print(std::ostream& stream) const {
+  stream << "affine_coupling(" << dim_ << ")";
 }
 
 }  // namespace detail

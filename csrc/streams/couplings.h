@@ -22,6 +22,7 @@ class AdditiveCoupling final : public Coupling {
       const Tensor& value,
       const Tensor& other,
       const StepId& step) const override;
+  void pretty_print(std::ostream& stream) const override;
 };
 
 class MomentumCoupling final : public Coupling {
@@ -39,6 +40,7 @@ class MomentumCoupling final : public Coupling {
       const Tensor& other,
       const StepId& step) const override;
   bool is_invertible() const override;
+  void pretty_print(std::ostream& stream) const override;
 
  private:
   double momentum_;
@@ -59,6 +61,7 @@ class AffineCoupling final : public Coupling {
       const Tensor& other,
       const StepId& step) const override;
   std::vector<int64_t> value_sizes(at::IntArrayRef x) const override;
+  void pretty_print(std::ostream& stream) const override;
 
  private:
   int64_t dim_;

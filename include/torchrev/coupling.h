@@ -6,6 +6,7 @@
 #include <torchrev/step_id.h>
 
 #include <memory>
+#include <ostream>
 #include <tuple>
 #include <vector>
 
@@ -65,6 +66,9 @@ class TORCHREV_API Coupling {
   /// The shape that a branch has to return for a stream of shape `x`. Default:
   /// that of `x`.
   virtual std::vector<int64_t> value_sizes(at::IntArrayRef x) const;
+  /// Prints what modules and errors call it, for example
+  /// "momentum_coupling(0.9)". Default: "custom_coupling".
+  virtual void pretty_print(std::ostream& stream) const;
 };
 
 /// y1 = x1 + F(x2),   y2 = x2 + G(y1): what a stack does by default, in the

@@ -6,13 +6,15 @@
 #include <torchrev/export.h>
 
 #include <memory>
-#include <string>
 
 namespace torchrev {
 
 using at::Tensor;
 
 class Coupling;
+
+/// See coupling.h.
+TORCHREV_API std::shared_ptr<const Coupling> additive_coupling();
 
 /// How one tensor becomes the two streams of a reversible stack.
 struct TORCHREV_API Streams {
@@ -44,11 +46,6 @@ struct TORCHREV_API ReversibleOptions {
   /// does: they cost no recompute. Backward consumes them first, so they do not
   /// add to what the other blocks need. Default: 0.
   TORCH_ARG(int64_t, store_last) = 0;
-  /// Bytes that a training step may need above what is allocated at its entry,
-  /// gradients of parameters aside: the modules of torchrev::nn then choose the
-  /// largest `store_last` that stays within, see
-  /// nn::ReversibleSequential::plan. Default: none.
-  TORCH_ARG(torch::optional<int64_t>, memory_budget) = torch::nullopt;
   /// Number of chunks (at most one a position) that F is evaluated in, in
   /// forward and in backward, so that its inner activations exist for one chunk
   /// at a time. For functions that act position by position along `chunk_dim`;
@@ -78,14 +75,9 @@ struct TORCHREV_API ReversibleOptions {
   /// the depth. A forward whose result is not finite is not judged. None turns
   /// it off. Default: 0.05.
   TORCH_ARG(torch::optional<double>, drift_tolerance) = 0.05;
-  /// How a stream takes up what a branch returns: "additive", "momentum" or
-  /// "affine" (along `streams().dim` for split(), else along the last
-  /// dimension); see coupling.h. Default: "additive".
-  TORCH_ARG(std::string, coupling) = "additive";
-  /// The momentum of the momentum coupling, in [0, 1). Default: 0.9.
-  TORCH_ARG(double, momentum) = 0.9;
-  /// A coupling of your own, in place of `coupling`. Default: none.
-  TORCH_ARG(std::shared_ptr<const Coupling>, custom_coupling) = nullptr;
+  /// How a stream takes up what a branch returns; see coupling.h. Never null.
+  /// Default: additive_coupling().
+  TORCH_ARG(std::shared_ptr<const Coupling>, coupling) = additive_coupling();
   /// Debugging aid: check after each forward of a branch that the buffers which
   /// count as constant (more than 1 MiB, see Branch::mutable_buffers) still
   /// hold what they held before. Costs a copy of them. Default: false.

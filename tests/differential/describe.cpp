@@ -86,9 +86,8 @@ void print_inputs(std::ostream& stream, const Program& program) {
   stream << ", preserve_rng_state " << options.preserve_rng_state()
          << ", save_every " << options.save_every() << ", store_last "
          << options.store_last() << ", verify_constant_buffers "
-         << options.verify_constant_buffers() << ", "
-         << (options.custom_coupling() ? "affine" : options.coupling())
-         << " coupling of momentum " << options.momentum();
+         << options.verify_constant_buffers() << ", coupling ";
+  options.coupling()->pretty_print(stream);
   if (options.stream_dtype()) {
     stream << ", stream_dtype " << *options.stream_dtype();
   }

@@ -208,13 +208,13 @@ void draw_arithmetic(Dice& dice, Program& program) {
   }
   switch (dice.below(8)) {
     case 0:
-      options.coupling("momentum").momentum(dice.one_of({0.5, 0.9}));
+      options.coupling(momentum_coupling(dice.one_of({0.5, 0.9})));
       if (options.streams().kind == Streams::Kind::kDuplicate) {
         options.velocity();
       }
       break;
     case 1:
-      options.custom_coupling(std::make_shared<AffineOfOneWidth>());
+      options.coupling(std::make_shared<AffineOfOneWidth>());
       break;
     case 2:
       options.fraction_bits(program.dtype == at::kFloat ? 8 : 30);

@@ -1,6 +1,8 @@
 #include "support/support.h"
 
 #include <string>
+#include <type_traits>
+#include <utility>
 
 namespace torchrev {
 namespace test {
@@ -11,16 +13,13 @@ TEST(ReversibleOptionsTest, HasTheDocumentedDefaults) {
   EXPECT_TRUE(options.preserve_rng_state());
   EXPECT_EQ(options.save_every(), 0);
   EXPECT_EQ(options.store_last(), 0);
-  EXPECT_FALSE(options.memory_budget().has_value());
   EXPECT_EQ(options.chunks_f(), 1);
   EXPECT_EQ(options.chunks_g(), 1);
   EXPECT_EQ(options.chunk_dim(), 1);
   EXPECT_FALSE(options.stream_dtype().has_value());
   EXPECT_FALSE(options.fraction_bits().has_value());
   EXPECT_EQ(options.drift_tolerance(), 0.05);
-  EXPECT_EQ(options.coupling(), "additive");
-  EXPECT_EQ(options.momentum(), 0.9);
-  EXPECT_FALSE(options.custom_coupling());
+  EXPECT_EQ(options.coupling(), additive_coupling());
   EXPECT_FALSE(options.verify_constant_buffers());
 }
 
@@ -70,19 +69,12 @@ INSTANTIATE_TEST_SUITE_P(
         OutOfRange{"chunks_f", ReversibleOptions().chunks_f(0), "0"},
         OutOfRange{"chunks_g", ReversibleOptions().chunks_g(-3), "-3"},
         OutOfRange{
-            "memory_budget", ReversibleOptions().memory_budget(512), "512"},
-        OutOfRange{
             "drift_tolerance",
             ReversibleOptions().drift_tolerance(-0.5),
             "-0.5"},
         OutOfRange{
             "fraction_bits", ReversibleOptions().fraction_bits(-1), "-1"},
-        OutOfRange{
-            "coupling", ReversibleOptions().coupling("additiv"), "additiv"},
-        OutOfRange{
-            "momentum",
-            ReversibleOptions().coupling("momentum").momentum(1.5),
-            "1.5"}),
+        OutOfRange{"coupling", ReversibleOptions().coupling(nullptr), "null"}),
     [](const auto& info) { return info.param.name; });
 
 TEST_P(OutOfRangeOptionTest, ThrowsFromEveryEntryPoint) {
@@ -99,14 +91,22 @@ TEST_P(OutOfRangeOptionTest, ThrowsFromEveryEntryPoint) {
   EXPECT_THROW(drift(blocks, x, x, {}, options), Error);
 }
 
-TEST(ReversibleOptionsTest, MomentumOfAnotherCouplingThrows) {
-  EXPECT_THROW_WITH(
-      reversible(mlp_blocks(1, 2), ReversibleOptions().momentum(0.5))(
-          random_inputs({2, 2})),
-      c10::ValueError,
-      "`momentum`",
-      "0.5",
-      "additive");
+template <typename Options, typename = void>
+struct HasBudget : std::false_type {};
+template <typename Options>
+struct HasBudget<
+    Options,
+    std::void_t<decltype(std::declval<Options>().memory_budget())>>
+    : std::true_type {};
+
+TEST(ReversibleOptionsTest, OnlyAStackCanBeGivenABudget) {
+  EXPECT_TRUE(HasBudget<nn::ReversibleSequentialOptions>::value);
+  EXPECT_FALSE(HasBudget<ReversibleOptions>::value);
+  EXPECT_FALSE((std::is_constructible<
+                nn::ReversibleBlockImpl,
+                Branch,
+                Branch,
+                nn::ReversibleSequentialOptions>::value));
 }
 
 TEST(ReversibleOptionsTest, WithoutRngStateBranchesThatDrawNothingMatchPlain) {

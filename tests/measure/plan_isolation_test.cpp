@@ -41,8 +41,8 @@ class PlanIsolationTest : public testing::Test {
     torch::manual_seed(1);
   }
 
-  static ReversibleOptions plenty() {
-    return ReversibleOptions().memory_budget(kPlenty);
+  static nn::ReversibleSequentialOptions plenty() {
+    return nn::ReversibleSequentialOptions().memory_budget(kPlenty);
   }
 
   nn::ReversibleSequential stack{plenty()};
@@ -89,7 +89,8 @@ TEST_F(PlanIsolationTest, RunsNoHooks) {
     leaf.register_hook([&fired](const Tensor&) { ++fired; });
   }
   stack->plan(x);
-  stack->options.store_last(0).memory_budget(torch::nullopt);
+  stack->options.reversible().store_last(0);
+  stack->options.memory_budget(torch::nullopt);
   stack->plan(x);
   EXPECT_EQ(fired, 0);
 }
@@ -154,7 +155,8 @@ TEST_F(PlanIsolationTest, TakesRunningOutOfMemoryForTooMuch) {
   for (int i = 0; i < 8; ++i) {
     stack->push_back(greedy, greedy);
   }
-  stack->options.memory_budget(torch::nullopt).store_last(4);
+  stack->options.memory_budget(torch::nullopt);
+  stack->options.reversible().store_last(4);
   *most = MemoryMeter::live() + stack->plan(x).retained_bytes + 1;
   stack->options.memory_budget(kPlenty);
   const auto kept = stack->plan(x).store_last;
@@ -219,7 +221,7 @@ TEST_F(PlanIsolationTest, CountsTheCastsOfAutocast) {
     parameter.mutable_grad() = torch::zeros_like(parameter);
   }
   for (int64_t kept = 0; kept <= 2; ++kept) {
-    stack->options.store_last(kept);
+    stack->options.reversible().store_last(kept);
     auto autocast = std::make_unique<Autocast>();
     const auto plan = stack->plan(x);
     MemoryMeter::reset();
@@ -235,17 +237,6 @@ TEST_F(PlanIsolationTest, CountsTheCastsOfAutocast) {
 TEST_F(PlanIsolationTest, OfAnEmptyStackIsEmpty) {
   EXPECT_EQ(stack->plan(x).blocks, 0);
   EXPECT_TRUE(BitEqual(stack->forward(x), x));
-}
-
-TEST(ReversibleBlockBudgetTest, IsRefused) {
-  EXPECT_THROW_WITH(
-      nn::ReversibleBlock(
-          torch::nn::Tanh(),
-          torch::nn::Tanh(),
-          ReversibleOptions().memory_budget(7)),
-      c10::ValueError,
-      "torchrev::nn::ReversibleBlock: expected option `memory_budget`",
-      "but got 7");
 }
 
 TEST(PlanPrintTest, NamesTheBlocksThatAreKept) {

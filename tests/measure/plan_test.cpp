@@ -54,7 +54,8 @@ Needed train(nn::ReversibleSequential& stack, const Tensor& x) {
 Needed train_with(
     nn::ReversibleSequential& stack, const Tensor& x, int64_t store_last) {
   const auto options = stack->options;
-  stack->options.memory_budget(torch::nullopt).store_last(store_last);
+  stack->options.memory_budget(torch::nullopt);
+  stack->options.reversible().store_last(store_last);
   const auto needed = train(stack, x);
   stack->options = options;
   return needed;
@@ -193,12 +194,12 @@ TEST_F(PlanTest, KeepsExactlyWhatTheBudgetAllows) {
 }
 
 TEST_F(PlanTest, WithoutBudgetIsTheOption) {
-  stack->options.store_last(3);
+  stack->options.reversible().store_last(3);
   const auto plan = stack->plan(x);
   EXPECT_EQ(plan.blocks, 4);
   EXPECT_EQ(plan.store_last, 3);
   EXPECT_TRUE(Predicts(plan, train(stack, x)));
-  stack->options.store_last(7);
+  stack->options.reversible().store_last(7);
   EXPECT_EQ(stack->plan(x).store_last, 4);
 }
 
@@ -280,7 +281,7 @@ TEST_F(PlanTest, CountsContextAndSharedParameters) {
   x = torch::randn({2, 5, 2 * kWidth}, at::kDouble);
   Tensor mask = torch::randn({5, 5}, at::kDouble).requires_grad_();
   for (int64_t kept = 0; kept <= 3; ++kept) {
-    stack->options.store_last(kept);
+    stack->options.reversible().store_last(kept);
     const auto plan = stack->plan(x, {mask});
     allocate_gradients(stack->parameters());
     MemoryMeter::reset();

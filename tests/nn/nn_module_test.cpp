@@ -132,7 +132,8 @@ TEST_F(ReversibleIsAModuleTest, CloneKeepsTheOptions) {
   nn::ReversibleBlock duplicate(f, g, ReversibleOptions().duplicate());
   const auto clone =
       std::dynamic_pointer_cast<nn::ReversibleBlockImpl>(duplicate->clone());
-  EXPECT_EQ(clone->options.streams().kind, Streams::Kind::kDuplicate);
+  EXPECT_EQ(
+      clone->options.reversible().streams().kind, Streams::Kind::kDuplicate);
 }
 
 TEST_F(ReversibleIsAModuleTest, CloneOfCloneWorks) {
@@ -254,6 +255,28 @@ TEST_F(ReversibleIsAModuleTest, StackPrintsOptionsAndChildren) {
       "    (g): torch::nn::Linear(in_features=4, out_features=4, bias=true)\n"
       "  )\n"
       ")");
+}
+
+TEST_F(ReversibleIsAModuleTest, PrintsTheOptionsThatAreNotTheDefaults) {
+  const nn::ReversibleSequential stack(
+      nn::ReversibleSequentialOptions(ReversibleOptions()
+                                          .velocity()
+                                          .save_every(2)
+                                          .stream_dtype(at::kDouble)
+                                          .drift_tolerance(torch::nullopt)
+                                          .coupling(momentum_coupling(0.5)))
+          .memory_budget(1024));
+  EXPECT_EQ(
+      printed(stack),
+      "torchrev::nn::ReversibleSequential(velocity(), save_every=2, "
+      "stream_dtype=Double, drift_tolerance=none, "
+      "coupling=momentum_coupling(0.5), memory_budget=1024)");
+  const nn::ReversibleBlock affine(
+      f, g, ReversibleOptions().coupling(affine_coupling(1)));
+  const std::string expected =
+      "torchrev::nn::ReversibleBlock(split(dim=-1), "
+      "coupling=affine_coupling(1))";
+  EXPECT_EQ(printed(affine).substr(0, expected.size()), expected);
 }
 
 }  // namespace

@@ -215,8 +215,11 @@ TEST(RevNetModuleTest, TakesAnEmptyBatchInEvalMode) {
 
 TEST(RevNetModuleTest, PassesOptionsToTheStages) {
   auto options = small();
-  options.reversible(ReversibleOptions().split(1).store_last(1));
-  EXPECT_EQ(net_of(options)->stages[1]->options.store_last(), 1);
+  options.reversible(ReversibleOptions().split(1).store_last(1))
+      .memory_budget(1024);
+  const auto stage = net_of(options)->stages[1]->options;
+  EXPECT_EQ(stage.reversible().store_last(), 1);
+  EXPECT_EQ(stage.memory_budget(), 1024);
 }
 
 // --- Memory -----------------------------------------------------------------

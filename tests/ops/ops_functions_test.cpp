@@ -15,7 +15,8 @@ const std::string kKeywords =
     "int chunks_f=1, int chunks_g=1, int chunk_dim=1, ScalarType? "
     "stream_dtype=None, int? fraction_bits=None, float? "
     "drift_tolerance=0.050000000000000003, "
-    "str coupling=\"additive\", float momentum=0.90000000000000002";
+    "str coupling=\"additive\", float momentum=0.90000000000000002, "
+    "bool verify_constant_buffers=False";
 
 struct Signature {
   std::string name;

@@ -102,7 +102,7 @@ TEST_F(OpsTest, AcceptsTheDefaultOfEveryKeyword) {
       "save_every=0, store_last=0, chunks_f=1, chunks_g=1, chunk_dim=1, "
       "stream_dtype=None, fraction_bits=None, drift_tolerance=0.05, "
       "coupling='additive', "
-      "momentum=0.9)",
+      "momentum=0.9, verify_constant_buffers=False)",
       blocks));
 }
 
@@ -135,7 +135,7 @@ TEST_F(OpsTest, KeywordsReachTheLibrary) {
       {"drift_tolerance=None",
        ReversibleOptions().drift_tolerance(torch::nullopt)},
       {"coupling='momentum', momentum=0.5",
-       ReversibleOptions().coupling("momentum").momentum(0.5)}};
+       ReversibleOptions().coupling(momentum_coupling(0.5))}};
   const auto parameters = parameters_of(blocks);
   for (const auto& [text, options] : keywords) {
     SCOPED_TRACE(text);

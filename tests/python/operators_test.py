@@ -17,7 +17,8 @@ OPTIONS = (
     'int chunks_f=1, int chunks_g=1, int chunk_dim=1, '
     'ScalarType? stream_dtype=None, int? fraction_bits=None, '
     'float? drift_tolerance=0.050000000000000003, str coupling="additive", '
-    'float momentum=0.90000000000000002')
+    'float momentum=0.90000000000000002, '
+    'bool verify_constant_buffers=False')
 
 # name: positional arguments, keywords before the options, what is returned.
 OPERATORS = {
@@ -110,7 +111,8 @@ class CallTest(Checks, unittest.TestCase):
             self.stack.blocks, *self.x, preserve_rng_state=True, save_every=0,
             store_last=0, chunks_f=1, chunks_g=1, chunk_dim=1,
             stream_dtype=None, fraction_bits=None, drift_tolerance=0.05,
-            coupling="additive", momentum=0.9)
+            coupling="additive", momentum=0.9,
+            verify_constant_buffers=False)
         self.assert_equal(y, self.plain(*self.x))
 
 

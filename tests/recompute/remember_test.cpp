@@ -109,7 +109,8 @@ TEST_F(RememberTest, AStackWithinABranchRemembersWithIt) {
 // Its trial runs are no part of the branch.
 TEST_F(RememberTest, AStackThatPlansWithinABranchRemembersWithIt) {
   nn::ReversibleSequential inner(
-      ReversibleOptions().duplicate().memory_budget(1 << 20));
+      nn::ReversibleSequentialOptions(ReversibleOptions().duplicate())
+          .memory_budget(1 << 20));
   inner->push_back(threshold(remembering), enlarge());
   const auto outer = Branch::function(
       [inner](const Tensor& x, at::TensorList, at::TensorList) mutable {

@@ -124,7 +124,7 @@ TEST_F(MemoryTest, ForwardRetainsNothingButItsOutputAndFingerprints) {
 }
 
 TEST_F(MemoryTest, ForwardWithoutDriftGuardRetainsNothingButItsOutput) {
-  stack->options.drift_tolerance(torch::nullopt);
+  stack->options.reversible().drift_tolerance(torch::nullopt);
   const Tensor y = stack->forward(x);
   EXPECT_EQ(MemoryMeter::live(), before + bytes_of(y));
 }

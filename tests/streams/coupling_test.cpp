@@ -161,19 +161,19 @@ INSTANTIATE_TEST_SUITE_P(
     CouplingTest,
     testing::Values(
         Case{"additive", {}},
-        Case{"momentum", ReversibleOptions().coupling("momentum")},
+        Case{"momentum", ReversibleOptions().coupling(momentum_coupling(0.9))},
         Case{
             "momentum_of_a_half",
-            ReversibleOptions().coupling("momentum").momentum(0.5)},
-        Case{"affine", ReversibleOptions().coupling("affine"), 2},
+            ReversibleOptions().coupling(momentum_coupling(0.5))},
+        Case{"affine", ReversibleOptions().coupling(affine_coupling()), 2},
         Case{
             "custom",
-            ReversibleOptions().custom_coupling(std::make_shared<Scaled>())}),
+            ReversibleOptions().coupling(std::make_shared<Scaled>())}),
     [](const auto& info) { return info.param.name; });
 
 TEST(AffineCouplingTest, ChunksAlongItsDimensionThrow) {
   const auto options =
-      ReversibleOptions().coupling("affine").chunks_f(2).chunk_dim(1);
+      ReversibleOptions().coupling(affine_coupling()).chunks_f(2).chunk_dim(1);
   EXPECT_THROW_WITH(
       reversible(mlp_blocks(1, 4), options)(random_inputs({3, 4})),
       c10::ValueError,
@@ -185,7 +185,8 @@ TEST(AffineCouplingTest, ChunksAlongItsDimensionThrow) {
 TEST(AffineCouplingTest, DimensionThatTheStreamHasNotThrows) {
   EXPECT_THROW_WITH(
       reversible(
-          mlp_blocks(1, 4), ReversibleOptions().coupling("affine").split(3))(
+          mlp_blocks(1, 4),
+          ReversibleOptions().coupling(affine_coupling(3)).split(3))(
           random_inputs({3, 4})),
       c10::IndexError,
       "`dim`",
@@ -194,7 +195,8 @@ TEST(AffineCouplingTest, DimensionThatTheStreamHasNotThrows) {
 
 TEST(AffineCouplingTest, BranchOfOneWidthThrows) {
   EXPECT_THROW_WITH(
-      reversible(mlp_blocks(1, 4), ReversibleOptions().coupling("affine"))(
+      reversible(
+          mlp_blocks(1, 4), ReversibleOptions().coupling(affine_coupling()))(
           random_inputs({3, 4})),
       c10::ValueError,
       "F of block 0",
@@ -206,7 +208,8 @@ TEST(AffineCouplingTest, FollowsTheDimensionOfTheSplit) {
   torch::manual_seed(0);
   const torch::nn::Conv2d f(torch::nn::Conv2dOptions(2, 4, 1));
   const torch::nn::Conv2d g(torch::nn::Conv2dOptions(2, 4, 1));
-  const auto options = ReversibleOptions().coupling("affine").split(1);
+  const auto options =
+      ReversibleOptions().coupling(affine_coupling(1)).split(1);
   const auto x = torch::randn({2, 4, 3, 3});
   const auto halves = x.chunk(2, 1);
   const auto coupling = affine_coupling(1);
@@ -233,12 +236,12 @@ TEST(MomentumCouplingTest, OutsideOfItsRangeThrows) {
 }
 
 TEST(MomentumCouplingTest, OfZeroHasNoInverse) {
-  const auto options = ReversibleOptions().coupling("momentum").momentum(0);
+  const auto options = ReversibleOptions().coupling(momentum_coupling(0));
   const auto blocks = mlp_blocks(2, 4);
   EXPECT_THROW_WITH(
       reversible(blocks, options)(random_inputs({3, 4})),
       c10::ValueError,
-      "momentum = 0",
+      "momentum_coupling(0)",
       "store_last");
   const auto kept = ReversibleOptions(options).store_last(2);
   EXPECT_TRUE(MatchesOracle(blocks, random_inputs({3, 4}), kept));
@@ -246,7 +249,7 @@ TEST(MomentumCouplingTest, OfZeroHasNoInverse) {
       reversible_sequence_inverse(
           blocks, torch::zeros({3, 4}), torch::zeros({3, 4}), {}, kept),
       c10::ValueError,
-      "momentum = 0");
+      "momentum_coupling(0)");
   EXPECT_THROW_WITH(
       momentum_coupling(0)->inverse(
           torch::zeros({2}),

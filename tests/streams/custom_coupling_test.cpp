@@ -30,8 +30,8 @@ void run_with(Returning::Fn fn) {
   const auto inputs = random_inputs({3, 4});
   const auto [y1, y2] = reversible(
       mlp_blocks(1, 4),
-      ReversibleOptions().custom_coupling(
-          std::make_shared<Returning>(std::move(fn))))(inputs);
+      ReversibleOptions().coupling(std::make_shared<Returning>(std::move(fn))))(
+      inputs);
   (y1.sum() + y2.sum()).backward();
 }
 
@@ -54,17 +54,6 @@ TEST(CustomCouplingTest, ThatHoldsATensorThatRequiresGradThrows) {
       }),
       c10::ValueError,
       "to be declared");
-}
-
-TEST(CustomCouplingTest, BesideANamedOneThrows) {
-  EXPECT_THROW_WITH(
-      reversible(
-          mlp_blocks(1, 4),
-          ReversibleOptions().coupling("affine").custom_coupling(
-              std::make_shared<Returning>(nullptr)))(random_inputs({3, 4})),
-      c10::ValueError,
-      "one coupling",
-      "affine");
 }
 
 TEST(CustomCouplingTest, ThatWritesToItsArgumentsThrows) {
@@ -90,8 +79,7 @@ TEST(CustomCouplingTest, ThatReturnsItsArgumentIsHandled) {
       return y;
     }
   };
-  const auto options =
-      ReversibleOptions().custom_coupling(std::make_shared<First>());
+  const auto options = ReversibleOptions().coupling(std::make_shared<First>());
   EXPECT_TRUE(MatchesOracle(mlp_blocks(2, 4), random_inputs({3, 4}), options));
 }
 
@@ -115,7 +103,7 @@ TEST(CustomCouplingTest, RunsOutsideAutocast) {
   };
   torch::manual_seed(0);
   const auto options =
-      ReversibleOptions().custom_coupling(std::make_shared<Product>());
+      ReversibleOptions().coupling(std::make_shared<Product>());
   const auto inputs = random_inputs({3, 4}, at::kFloat);
   const auto tanh = Branch::function(
       [](const Tensor& x, at::TensorList, at::TensorList) { return x.tanh(); });

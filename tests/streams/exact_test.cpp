@@ -195,8 +195,8 @@ TEST(ExactTest, WhatIsNotFiniteIsNotJudged) {
 
 TEST(ExactTest, OtherCouplingsThrow) {
   EXPECT_THROW_WITH(
-      reversible(
-          mlp_blocks(1, 4), exact().coupling("affine"))(random_inputs({3, 4})),
+      reversible(mlp_blocks(1, 4), exact().coupling(affine_coupling()))(
+          random_inputs({3, 4})),
       c10::ValueError,
       "additive coupling",
       "fraction_bits = 12");

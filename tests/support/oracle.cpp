@@ -20,14 +20,6 @@ struct Rounding : torch::autograd::Function<Rounding> {
   }
 };
 
-std::shared_ptr<const Coupling> coupling_of(const ReversibleOptions& options) {
-  if (options.coupling() == "momentum") {
-    return momentum_coupling(options.momentum());
-  }
-  return options.coupling() == "affine" ? affine_coupling()
-                                        : options.custom_coupling();
-}
-
 }  // namespace
 
 Tensor round_straight_through(const Tensor& x, int64_t bits) {
@@ -44,7 +36,7 @@ Stack plain(const Blocks& blocks, const ReversibleOptions& options) {
 
 Stack plain_streams(const Blocks& blocks, const ReversibleOptions& options) {
   return [=](const Inputs& inputs) {
-    const auto coupling = coupling_of(options);
+    const auto coupling = options.coupling();
     const auto dtype = inputs.x1.scalar_type();
     const auto wide = options.stream_dtype().value_or(dtype);
     const auto rounded = [&](const Tensor& x) {
@@ -56,8 +48,9 @@ Stack plain_streams(const Blocks& blocks, const ReversibleOptions& options) {
                           const Tensor& other,
                           const StepId& id) {
       const auto value = branch(other.to(dtype), inputs.context);
-      return coupling ? coupling->forward(x, value.to(wide), other, id)
-                      : x + rounded(value);
+      return coupling == additive_coupling()
+                 ? x + rounded(value)
+                 : coupling->forward(x, value.to(wide), other, id);
     };
     auto x1 = rounded(inputs.x1.to(wide));
     auto x2 = rounded(inputs.x2.to(wide));

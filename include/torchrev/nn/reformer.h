@@ -57,6 +57,8 @@ struct TORCHREV_API ReformerOptions {
   /// The reversible stack's, of duplicate() streams; `chunks_g` is the number
   /// of chunks of the feed-forward layers. Default: duplicate().
   TORCH_ARG(ReversibleOptions, reversible) = ReversibleOptions().duplicate();
+  /// Of the reversible stack; see ReversibleSequentialOptions. Default: none.
+  TORCH_ARG(torch::optional<int64_t>, memory_budget) = torch::nullopt;
 };
 
 /// Full self-attention as a residual function: norm, multi-head attention,

@@ -64,7 +64,8 @@ class TORCHREV_API ReversibleBlockImpl : public torch::nn::Module {
   std::shared_ptr<torch::nn::Module> clone(
       const torch::optional<c10::Device>& device =
           torch::nullopt) const override;
-  /// Prints `torchrev::nn::ReversibleBlock(split(dim=-1))`.
+  /// Prints `torchrev::nn::ReversibleBlock(split(dim=-1))`, and the options
+  /// that are not the defaults.
   void pretty_print(std::ostream& stream) const override;
 
   /// The residual functions.
@@ -85,6 +86,27 @@ class TORCHREV_API ReversibleBlockImpl : public torch::nn::Module {
 /// A `ModuleHolder` subclass for `ReversibleBlockImpl`.
 TORCH_MODULE(ReversibleBlock);
 
+/// Options for `ReversibleSequential`.
+///
+/// Example:
+/// ```
+/// torchrev::nn::ReversibleSequential stack(
+///     torchrev::nn::ReversibleSequentialOptions(
+///         torchrev::ReversibleOptions().split(1))
+///         .memory_budget(2 << 20));
+/// ```
+struct TORCHREV_API ReversibleSequentialOptions {
+  /* implicit */ ReversibleSequentialOptions(ReversibleOptions reversible = {});
+
+  /// How the blocks run. Default: ReversibleOptions().
+  TORCH_ARG(ReversibleOptions, reversible);
+  /// Bytes that a training step may need above what is allocated at its entry,
+  /// gradients of parameters aside: the stack then chooses the largest
+  /// `store_last` that stays within, in place of that of `reversible`; see
+  /// ReversibleSequential::plan. Default: none.
+  TORCH_ARG(torch::optional<int64_t>, memory_budget) = torch::nullopt;
+};
+
 /// A stack of reversible blocks that keeps one pair of streams in all, whatever
 /// its depth: with split streams, nothing but its output.
 ///
@@ -100,7 +122,7 @@ TORCH_MODULE(ReversibleBlock);
 /// ```
 class TORCHREV_API ReversibleSequentialImpl : public torch::nn::Module {
  public:
-  explicit ReversibleSequentialImpl(ReversibleOptions options = {});
+  explicit ReversibleSequentialImpl(ReversibleSequentialOptions options = {});
 
   /// Appends a block y1 = x1 + F(x2), y2 = x2 + G(y1).
   void push_back(Branch f, Branch g);
@@ -130,7 +152,8 @@ class TORCHREV_API ReversibleSequentialImpl : public torch::nn::Module {
 
   /// What a training step of `forward(x, context)` keeps and needs. With
   /// `options.memory_budget()`, the last blocks that keep their activations are
-  /// as many as the budget allows; else `options.store_last()`.
+  /// as many as the budget allows; else
+  /// `options.reversible().store_last()`.
   ///
   /// The bytes are measured: the first call for inputs of a shape runs some
   /// steps on a copy of `x` and leaves parameters, buffers, gradients and
@@ -142,7 +165,7 @@ class TORCHREV_API ReversibleSequentialImpl : public torch::nn::Module {
   /// Example:
   /// ```
   /// torchrev::nn::ReversibleSequential stack(
-  ///     torchrev::ReversibleOptions().memory_budget(2 << 20));
+  ///     torchrev::nn::ReversibleSequentialOptions().memory_budget(2 << 20));
   /// std::cout << stack->plan(x) << std::endl;
   /// ```
   Plan plan(const Tensor& x, const std::vector<Tensor>& context = {});
@@ -156,13 +179,14 @@ class TORCHREV_API ReversibleSequentialImpl : public torch::nn::Module {
   std::shared_ptr<torch::nn::Module> clone(
       const torch::optional<c10::Device>& device =
           torch::nullopt) const override;
-  /// Prints `torchrev::nn::ReversibleSequential(split(dim=-1))`.
+  /// Prints `torchrev::nn::ReversibleSequential(split(dim=-1))`, and the
+  /// options that are not the defaults.
   void pretty_print(std::ostream& stream) const override;
 
   /// The residual functions, block by block.
   std::vector<BranchPair> branches;
   /// The options with which this module was constructed.
-  ReversibleOptions options;
+  ReversibleSequentialOptions options;
 
  private:
   /// Becomes a clone of `other`, for torch::nn::Cloneable modules around it.

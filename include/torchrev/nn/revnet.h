@@ -36,9 +36,10 @@ struct TORCHREV_API RevNetOptions {
   TORCH_ARG(int64_t, classes) = 10;
   /// Channels of the images. Default: 3.
   TORCH_ARG(int64_t, in_channels) = 3;
-  /// Of each stage, with streams split(1); a memory_budget is that of each
-  /// stage alone. Default: split(1).
+  /// Of each stage, with streams split(1). Default: split(1).
   TORCH_ARG(ReversibleOptions, reversible) = ReversibleOptions().split(1);
+  /// Of each stage alone; see ReversibleSequentialOptions. Default: none.
+  TORCH_ARG(torch::optional<int64_t>, memory_budget) = torch::nullopt;
 };
 
 /// Reversible residual network for images: a stem (3 x 3 convolution, batch
