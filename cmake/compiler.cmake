@@ -8,9 +8,10 @@ include(CheckLinkerFlag)
 function(torchrev_require_cxx20)
   set(CMAKE_REQUIRED_FLAGS "${CMAKE_CXX20_STANDARD_COMPILE_OPTION}")
   check_cxx_source_compiles(
-    "#include <concepts>
+    "#include <compare>
+     #include <concepts>
      template <std::integral T> constexpr T twice(T x) { return x + x; }
-     int main() { return twice(0) <=> 0 == 0 ? 0 : 1; }"
+     int main() { return (twice(0) <=> 0) == 0 ? 0 : 1; }"
     TORCHREV_COMPILER_KNOWS_CXX20)
   if(NOT TORCHREV_COMPILER_KNOWS_CXX20)
     # The next run asks again: the compiler may have been updated.
