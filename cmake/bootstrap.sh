@@ -197,7 +197,7 @@ find_torch() {
 
 # configure [CMAKE-OPTION...]
 configure() {
-  local cache=$build_dir/CMakeCache.txt executable
+  local cache=$build_dir/CMakeCache.txt first= executable
   # Nothing here compiles for CUDA: a toolkit, whatever its version, is not used.
   local options=(-DCMAKE_BUILD_TYPE=Release "-DTorch_DIR:PATH=$torch_dir"
     -DCMAKE_DISABLE_FIND_PACKAGE_CUDAToolkit=ON)
@@ -216,14 +216,16 @@ configure() {
   elif [[ ! -e $cache ]]; then
     options=("${options[@]}" -DTORCHREV_BUILD_TESTS=OFF)
   fi
-  if [[ ! -e $cache ]] && have ninja; then
-    options=("${options[@]}" -G Ninja)
+  if [[ ! -e $cache ]]; then
+    first=yes
+    if have ninja; then options=("${options[@]}" -G Ninja); fi
   fi
   say "configuring $build_dir"
   logged configure.log cmake -S "$source_dir" -B "$build_dir" "${options[@]}" \
     "$@" || {
-    # The next run asks again for what was found, the compiler included.
-    rm -rf "$cache" "$build_dir/CMakeFiles"
+    # The next run looks for a compiler again; what an earlier run has built
+    # stays.
+    if [[ -n $first ]]; then rm -rf "$cache" "$build_dir/CMakeFiles"; fi
     fail "expected CMake to configure torchrev, but it stopped. Mend what it" \
       "says above, and run this command again: it goes on from here."
   }
