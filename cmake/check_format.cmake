@@ -5,7 +5,7 @@
 #
 # Without a CLANG_FORMAT, or with one of another major version, it says so in
 # the words by which ctest reports the test as skipped.
-cmake_minimum_required(VERSION 3.18)
+cmake_minimum_required(VERSION 3.20)
 
 if(NOT CLANG_FORMAT)
   message("Skipped: clang-format was not found.")

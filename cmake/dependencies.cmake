@@ -10,12 +10,14 @@ torchrev_find_torch(REQUIRED)
 unset(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL)
 
 if(Torch_VERSION VERSION_LESS 1.13)
-  message(FATAL_ERROR "torchrev needs LibTorch 1.13 or newer, but found "
-                      "${Torch_VERSION}.")
+  message(FATAL_ERROR "torchrev: expected LibTorch 1.13 or newer, but got "
+                      "${Torch_VERSION} (${Torch_DIR}). Name the folder of a "
+                      "newer one in CMAKE_PREFIX_PATH.")
 elseif(Torch_VERSION VERSION_LESS 2.13)
   set(torchrev_cxx_standard cxx_std_17)
 else()
   set(torchrev_cxx_standard cxx_std_20)
+  torchrev_require_cxx20()
 endif()
 
 # A LibTorch with the old string ABI does not link with system packages.
@@ -29,6 +31,31 @@ include(FetchContent)
 if(POLICY CMP0135)
   cmake_policy(SET CMP0135 NEW) # another archive is another source: build anew
 endif()
+
+# torchrev_download(<package> <url> <sha256> <variable>): the path of the
+# archive, which a second run finds downloaded.
+function(torchrev_download package url sha256 variable)
+  string(TOUPPER ${package} name)
+  set(${variable} "${url}" PARENT_SCOPE)
+  if(FETCHCONTENT_FULLY_DISCONNECTED OR FETCHCONTENT_SOURCE_DIR_${name})
+    return()
+  endif()
+  set(archive "${PROJECT_BINARY_DIR}/downloads/${package}.tar.gz")
+  message(STATUS "${package} is not installed: fetching ${url}")
+  if(NOT EXISTS "${archive}")
+    file(DOWNLOAD ${url} "${archive}.part" STATUS status TLS_VERIFY ON
+         INACTIVITY_TIMEOUT 60)
+    list(POP_FRONT status code reason)
+    if(NOT code EQUAL 0)
+      message(FATAL_ERROR
+        "torchrev: expected ${package} to be installed, or to be fetched from "
+        "${url}, but got: ${reason}. Install ${package}, or run this again "
+        "with a network.")
+    endif()
+    file(RENAME "${archive}.part" "${archive}")
+  endif()
+  set(${variable} "${archive}" PARENT_SCOPE)
+endfunction()
 
 # torchrev_dependency(<package> <target> <url> <sha256>): the installed package
 # if there is one, else its source, pinned by tag and hash. Sources are never
@@ -45,8 +72,8 @@ function(torchrev_dependency package target url sha256)
     set(FMT_INSTALL OFF)
     set(CLI11_INSTALL OFF)
     set(CMAKE_POLICY_DEFAULT_CMP0077 NEW) # option() keeps the three above
-    message(STATUS "${package} is not installed: fetching ${url}")
-    FetchContent_Declare(${package} URL ${url} URL_HASH SHA256=${sha256})
+    torchrev_download(${package} ${url} ${sha256} source)
+    FetchContent_Declare(${package} URL "${source}" URL_HASH SHA256=${sha256})
     FetchContent_MakeAvailable(${package})
   endif()
 endfunction()

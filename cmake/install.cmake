@@ -53,7 +53,11 @@ set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON) # and run ldconfig
 # user's to provide, and torchrev-config.cmake checks its version.
 set(CPACK_DEBIAN_PACKAGE_DEPENDS "libc6, libgcc-s1, libstdc++6")
 if("${TORCH_INSTALL_PREFIX}" STREQUAL "/usr")
+  string(REGEX REPLACE "^.*\\." "" minor "${torchrev_torch_minor}")
+  string(REGEX REPLACE "\\..*$" "" major "${torchrev_torch_minor}")
+  math(EXPR minor "${minor} + 1")
   string(APPEND CPACK_DEBIAN_PACKAGE_DEPENDS
-         ", libtorch-dev (>= ${torchrev_torch_minor})")
+         ", libtorch-dev (>= ${torchrev_torch_minor}), "
+         "libtorch-dev (<< ${major}.${minor})")
 endif()
 include(CPack)

@@ -70,8 +70,11 @@ endfunction()
 add_consumer_test(build_and_run "-DCMAKE_PREFIX_PATH=${installed_dir}")
 set_tests_properties(consumer.build_and_run PROPERTIES FIXTURES_REQUIRED
                                                        installed)
-add_consumer_test(fetch_content
-                  "-DTORCHREV_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
+# It builds the library once more: with a precompiled header, as here.
+add_consumer_test(
+  fetch_content
+  "-DTORCHREV_SOURCE_DIR=${PROJECT_SOURCE_DIR}"
+  "-DTORCHREV_PRECOMPILED_HEADERS=${TORCHREV_PRECOMPILED_HEADERS}")
 
 if(torchrev_top_level)
   add_test(

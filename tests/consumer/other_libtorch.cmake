@@ -1,6 +1,6 @@
 # Finds the package installed in PREFIX while the only LibTorch around is
 # another than the TORCH_VERSION that it was built against.
-cmake_minimum_required(VERSION 3.18)
+cmake_minimum_required(VERSION 3.20)
 
 file(WRITE "${WORK_DIR}/TorchConfig.cmake" "set(Torch_VERSION 1.2.3)\n")
 set(Torch_DIR "${WORK_DIR}")

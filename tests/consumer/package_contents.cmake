@@ -1,6 +1,6 @@
 # Makes the .tar.gz and the .deb of the build tree BUILD_DIR and compares the
 # files in each with what belongs there, neither more nor less.
-cmake_minimum_required(VERSION 3.18)
+cmake_minimum_required(VERSION 3.20)
 
 # list_archive(<archive> <variable>): the files in it, folders left out.
 function(list_archive archive variable)

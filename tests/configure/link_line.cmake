@@ -1,0 +1,10 @@
+# Fails unless LIBRARY loads of LibTorch what builds for CPUs and for CUDA share.
+execute_process(COMMAND "${READELF}" -d "${LIBRARY}" OUTPUT_VARIABLE dynamic)
+foreach(needed torch_cpu c10)
+  if(NOT dynamic MATCHES "NEEDED[^\n]*\\[lib${needed}\\.so")
+    message(FATAL_ERROR "lib${needed}.so is not among\n${dynamic}")
+  endif()
+endforeach()
+if(dynamic MATCHES "NEEDED[^\n]*(cuda|cudart|nvToolsExt|libtorch\\.so)")
+  message(FATAL_ERROR "A library of one build alone is among\n${dynamic}")
+endif()
