@@ -53,9 +53,10 @@ TORCHREV_API std::vector<BlockDrift> drift(
     const ReversibleOptions& options = {});
 
 /// Waits for the checks of the drift guard and of exact reconstruction whose
-/// numbers are still on their way from an accelerator, and throws what fails. The
-/// next call of any stack throws it as well, without waiting. On the CPU there
-/// are none: they are thrown by the forward or backward that they belong to.
+/// numbers are still on their way from an accelerator, and throws what fails.
+/// The next call of any stack throws it as well, without waiting. On the CPU
+/// there are none: they are thrown by the forward or backward that they belong
+/// to.
 TORCHREV_API void check_deferred();
 
 }  // namespace torchrev
