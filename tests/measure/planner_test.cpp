@@ -172,6 +172,9 @@ TEST_F(PlannerTest, InputIsCheckedBeforeAnythingRuns) {
   x = torch::randn({5, 7});
   EXPECT_THROW_WITH(
       planner.plan(run(), kPlenty), c10::ValueError, "to be even", "7");
+  x = Tensor();
+  EXPECT_THROW_WITH(
+      planner.plan(run(), kPlenty), c10::ValueError, "`x` to be a tensor");
   auto streams = run();
   streams.x = {torch::ones({2, 4}), torch::ones({3, 4})};
   EXPECT_THROW_WITH(

@@ -10,9 +10,9 @@ namespace torchrev {
 namespace test {
 namespace {
 
-using detail::Chunks;
 using detail::LocalGraph;
 using detail::Place;
+using detail::RandomState;
 using detail::RecordedBranch;
 using torch::autograd::variable_list;
 
@@ -20,12 +20,8 @@ constexpr int64_t kWidth = 4;
 const Place kPlace{"entry", StepId{3, Role::kF}};
 constexpr RecordedBranch::Mode kRecord{/*record=*/true, /*search=*/false};
 
-Tensor generator_state() {
-  return at::detail::getDefaultCPUGenerator().get_state();
-}
-
-LocalGraph::Outer wanted(const Tensor& tensor) {
-  return {torch::autograd::impl::gradient_edge(tensor), /*wanted=*/true};
+LocalGraph::Outer outer_of(const Tensor& tensor, bool wanted = true) {
+  return {torch::autograd::impl::gradient_edge(tensor), wanted};
 }
 
 Branch dropping() {
@@ -56,13 +52,16 @@ class RecordedBranchTest : public testing::Test {
     return recorded.recompute(graph, x, saved, {});
   }
 
-  // The gradients of `seed * value`, of x and of what is declared.
-  std::vector<Tensor> gradients(const RecordedBranch& recorded) const {
+  // The gradients of `seed * value`, of x and of what is declared, of which
+  // number `only` alone is wanted if it is given.
+  std::vector<Tensor> gradients(
+      const RecordedBranch& recorded, int64_t only = -1) const {
     LocalGraph graph(/*differentiable=*/false);
-    const auto input = graph.enter(x, wanted(x));
+    const auto input = graph.enter(x, outer_of(x));
     std::vector<LocalGraph::Outer> outers;
     for (const Tensor& tensor : declared) {
-      outers.push_back(wanted(tensor));
+      outers.push_back(
+          outer_of(tensor, only < 0 || only == int64_t(outers.size())));
     }
     const auto recompute =
         recorded.recompute(graph, input.alias, saved, outers);
@@ -94,6 +93,7 @@ TEST_F(RecordedBranchTest, RunKeepsNoGraph) {
     const auto before = MemoryMeter::live();
     const auto out = recorded.run(x, x.sizes(), {/*record=*/true, search});
     EXPECT_FALSE(out.requires_grad());
+    EXPECT_EQ(branch.searched(), search);
     EXPECT_EQ(MemoryMeter::live(), before + int64_t(out.nbytes())) << search;
   }
 }
@@ -101,9 +101,9 @@ TEST_F(RecordedBranchTest, RunKeepsNoGraph) {
 TEST_F(RecordedBranchTest, RecomputeGivesTheBitsOfTheRunDropoutIncluded) {
   const auto recorded = ran(dropping());
   torch::randn({1}, at::kDouble);
-  const auto state = generator_state();
+  const auto state = RandomState::capture({});
   EXPECT_TRUE(BitEqual(recompute(recorded).value, value));
-  EXPECT_TRUE(BitEqual(generator_state(), state));
+  EXPECT_TRUE(state == RandomState::capture({}));
 }
 
 TEST_F(RecordedBranchTest, DeclaresContextAndThenParametersThatRequireGrad) {
@@ -137,10 +137,16 @@ TEST_F(RecordedBranchTest, HandlesOfARecomputeAreInTheOrderOfDeclared) {
     const auto recorded = ran(branch);
     variable_list inputs = {x};
     inputs.insert(inputs.end(), declared.begin(), declared.end());
-    EXPECT_TRUE(AllClose(
-        gradients(recorded),
-        torch::autograd::grad({branch(x, context)}, inputs, {seed}),
-        kFloat64Tolerance));
+    const auto expected =
+        torch::autograd::grad({branch(x, context)}, inputs, {seed});
+    EXPECT_TRUE(AllClose(gradients(recorded), expected, kFloat64Tolerance));
+    for (std::size_t i = 0; i < declared.size(); ++i) {
+      std::vector<Tensor> alone(expected.size());
+      alone[0] = expected[0];
+      alone[i + 1] = expected[i + 1];
+      EXPECT_TRUE(
+          AllClose(gradients(recorded, int64_t(i)), alone, kFloat64Tolerance));
+    }
   }
 }
 
@@ -172,22 +178,14 @@ TEST_F(RecordedBranchTest, SearchFindsATensorThatWasNotDeclared) {
   const auto captured = torch::ones({kWidth}, at::kDouble).requires_grad_();
   const Branch branch = Branch::function(
       [captured](const Tensor& x, auto, auto) { return x * captured; });
+  EXPECT_NO_THROW(ran(branch));
   RecordedBranch recorded(kPlace, branch, {}, {1, 0, x}, {});
-  EXPECT_NO_THROW(recorded.run(x, x.sizes(), kRecord));
-  EXPECT_FALSE(branch.searched());
   EXPECT_THROW_WITH(
       recorded.run(x, x.sizes(), {/*record=*/true, /*search=*/true}),
       c10::ValueError,
       "torchrev::entry",
       "inside F of block 3 to be declared",
       "a captured leaf of shape [4]");
-}
-
-TEST_F(RecordedBranchTest, SearchIsNotedInTheBranch) {
-  const Branch branch = mlp(kWidth);
-  RecordedBranch recorded(kPlace, branch, {}, {1, 0, x}, {});
-  recorded.run(x, x.sizes(), {/*record=*/false, /*search=*/true});
-  EXPECT_TRUE(branch.searched());
 }
 
 TEST_F(RecordedBranchTest, ChangedParameterIsRefused) {
@@ -282,7 +280,8 @@ TEST_F(RecordedBranchTest, BuffersAfterARecomputeInChunksAreAsBefore) {
   EXPECT_EQ(calls.item<double>(), 3);
 }
 
-TEST_F(RecordedBranchTest, ForgetDropsTheRecords) {
+// A record of a branch with a small buffer is a copy of it.
+TEST_F(RecordedBranchTest, RecordsAreKeptUntilForgetAndOnlyIfAskedFor) {
   const auto buffer = torch::ones({100}, at::kDouble);
   const Branch branch = Branch::function(
       [](const Tensor& x, auto, auto) { return x; }, {}, {buffer});
@@ -291,14 +290,6 @@ TEST_F(RecordedBranchTest, ForgetDropsTheRecords) {
   EXPECT_EQ(MemoryMeter::live(), before + int64_t(buffer.nbytes()));
   recorded.forget();
   EXPECT_EQ(MemoryMeter::live(), before);
-}
-
-TEST_F(RecordedBranchTest, RunWithoutARecordKeepsNothing) {
-  const auto buffer = torch::ones({100}, at::kDouble);
-  const Branch branch = Branch::function(
-      [](const Tensor& x, auto, auto) { return x; }, {}, {buffer});
-  RecordedBranch recorded(kPlace, branch, {}, {1, 0, x}, {});
-  const auto before = MemoryMeter::live();
   recorded.run(x, x.sizes(), {/*record=*/false, /*search=*/false});
   EXPECT_EQ(MemoryMeter::live(), before);
 }
