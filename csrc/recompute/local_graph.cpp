@@ -56,7 +56,12 @@ class Sink final : public Node {
 LocalGraph::LocalGraph(bool differentiable)
     : differentiable_(differentiable),
       thread_(at::RecordFunction::currentThreadId()),
-      sequence_(at::sequence_number::peek()) {}
+      sequence_(at::sequence_number::peek()) {
+  // Most branches have an input and the parameters of a layer: no growing.
+  ends_.reserve(4);
+}
+
+const LocalGraph::Outer LocalGraph::kNowhere;
 
 compat::NodePtr LocalGraph::make_sink(
     const Tensor& value, const Edge& outer) const {

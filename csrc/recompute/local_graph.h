@@ -56,6 +56,9 @@ class LocalGraph {
     bool wanted = false;
   };
 
+  // Of a tensor that needs no gradient.
+  static const Outer kNowhere;
+
   struct Entered {
     Tensor alias;
     Handle handle;

@@ -55,7 +55,7 @@ Tensor RecordedBranch::run(
     return branch_.callable().forward(
         x, arguments.context, arguments.parameters);
   }
-  calls_.push_back({CallRecord(branch_, x, options_), {}, at::kFloat});
+  calls_.emplace_back(branch_, x, options_);
   return calls_.back().record.run(
       place_, x, arguments.context, arguments.parameters);
 }
@@ -98,6 +98,7 @@ RecordedBranch::Recompute RecordedBranch::recompute(
     const variable_list& context,
     const std::vector<LocalGraph::Outer>& outers) const {
   Recompute recompute;
+  recompute.declared.reserve(outers.size());
   const auto arguments = enter(graph, context, outers, [&](auto handle) {
     recompute.declared.push_back(handle);
   });
@@ -114,6 +115,7 @@ RecordedBranch::Recompute RecordedBranch::recompute_chunk(
     const variable_list& context,
     const std::vector<LocalGraph::Outer>& outers) const {
   Recompute recompute;
+  recompute.declared.reserve(outers.size());
   const auto arguments = enter(graph, context, outers, [&](auto handle) {
     recompute.declared.push_back(handle);
   });
@@ -160,8 +162,8 @@ RecordedBranch::Arguments RecordedBranch::enter(
     const std::vector<LocalGraph::Outer>& outers,
     const Note& note) const {
   auto outer = outers.begin();
-  const auto next = [&] {
-    return outers.empty() ? LocalGraph::Outer() : *outer++;
+  const auto next = [&]() -> const LocalGraph::Outer& {
+    return outers.empty() ? LocalGraph::kNowhere : *outer++;
   };
   const auto alias = [&](const Tensor& tensor) {
     if (!tensor.defined() || !tensor.requires_grad()) {

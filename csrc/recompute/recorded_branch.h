@@ -127,9 +127,12 @@ class RecordedBranch {
   TensorVersions parameter_versions_;
   // What one call returned and saw.
   struct Call {
+    Call(const Branch& branch, const Tensor& x, const RecordOptions& options)
+        : record(branch, x, options) {}
+
     CallRecord record;
     at::DimVector sizes;
-    at::ScalarType dtype;
+    at::ScalarType dtype = at::kFloat;
   };
   std::vector<Call> calls_;
 };

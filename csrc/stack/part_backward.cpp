@@ -25,6 +25,7 @@ StepInputs::StepInputs(const Step& step, bool differentiate) {
         step.node->next_edge(input),
         step.node->task_should_compute_output(input)};
   };
+  declared.reserve(step.node->num_outputs() - kDeclared);
   addend = outer_of(kAddend);
   other = outer_of(kOther);
   for (auto i = kDeclared; i < step.node->num_outputs(); ++i) {
@@ -37,7 +38,11 @@ bool Step::rebuilds() const {
 }
 
 variable_list StepGradients::in_order() && {
-  variable_list list{std::move(addend), std::move(other)};
+  variable_list list;
+  // And room for two arguments of the node that are no tensors.
+  list.reserve(declared.size() + kDeclared + 2);
+  list.push_back(std::move(addend));
+  list.push_back(std::move(other));
   for (auto& gradient : declared) {
     list.push_back(std::move(gradient));
   }

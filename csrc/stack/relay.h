@@ -56,7 +56,7 @@ class Relay {
   // The slot of the running pass; made, and given to the pass, if missing.
   std::shared_ptr<Slot> slot_of_pass();
 
-  // Guards what follows, for a few lines that call nobody.
+  // Guards what follows. No user code and no backward runs under it.
   std::mutex mutex_;
   std::shared_ptr<StreamObserver> observer_;
   std::unordered_map<int64_t, std::weak_ptr<Slot>> slots_;

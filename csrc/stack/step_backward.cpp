@@ -38,6 +38,7 @@ StepGradients backward_whole(
     gradients.addend = part.graph.gradient(*part.coupled);
   }
   gradients.other = part.graph.gradient(part.other);
+  gradients.declared.reserve(part.branch.declared.size());
   for (const auto handle : part.branch.declared) {
     gradients.declared.push_back(part.graph.gradient(handle));
   }

@@ -52,8 +52,8 @@ TORCHREV_API std::vector<BlockDrift> drift(
     at::TensorList context = {},
     const ReversibleOptions& options = {});
 
-/// Waits for the verdicts of the drift guard and of exact reconstruction that
-/// are still on their way from an accelerator, and throws what they found. The
+/// Waits for the checks of the drift guard and of exact reconstruction whose
+/// numbers are still on their way from an accelerator, and throws what fails. The
 /// next call of any stack throws it as well, without waiting. On the CPU there
 /// are none: they are thrown by the forward or backward that they belong to.
 TORCHREV_API void check_deferred();

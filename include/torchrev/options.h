@@ -74,7 +74,7 @@ struct TORCHREV_API ReversibleOptions {
   /// 256 elements of the rebuilt streams with those of forward, and throws
   /// where the norm of their difference exceeds this part of their norm. They
   /// are kept: 5 KiB in float32 for each pair of streams that is kept, whatever
-  /// the depth. A forward whose result is not finite is not judged. None turns
+  /// the depth. A forward whose result is not finite is not compared. None turns
   /// it off. Default: 0.05.
   TORCH_ARG(torch::optional<double>, drift_tolerance) = 0.05;
   /// How a stream takes up what a branch returns; see coupling.h. Never null.
