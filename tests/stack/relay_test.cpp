@@ -4,6 +4,7 @@
 #include <torch/custom_class.h>
 
 #include "device/recording_device.h"
+#include "stack/stack.h"
 #include "support/support.h"
 
 // Hands the rebuilt pair from step to step within a backward pass.
@@ -182,6 +183,34 @@ TEST_F(RelayTest, IsFreedWithTheNodesThatOwnIt) {
   EXPECT_FALSE(watched.expired());
   y = Tensor();
   EXPECT_TRUE(watched.expired());
+}
+
+// Expects that the pairs of a pass have no graph.
+struct ExpectingNoGraph : StreamObserver {
+  void in_forward(int64_t, const StreamPair&) override {}
+  void rebuilt(int64_t, const StreamPair& pair) override {
+    EXPECT_FALSE(pair[0].requires_grad() || pair[1].requires_grad());
+    ++pairs;
+  }
+  int pairs = 0;
+};
+
+TEST_F(RelayTest, PairsOfAStackCarryNoGraph) {
+  const auto blocks = mlp_blocks(4, 3);
+  const auto inputs = random_inputs({2, 3});
+  for (const bool create_graph : {false, true}) {
+    const auto observer = std::make_shared<ExpectingNoGraph>();
+    const detail::Stack stack{"entry", blocks, {}, {}, observer};
+    const auto y = detail::run_streams(
+        stack, detail::arithmetic_of(stack, inputs.x1), {inputs.x1, inputs.x2});
+    torch::autograd::grad(
+        {weighted_sum({y[0], y[1]})},
+        {inputs.x1, inputs.x2},
+        {},
+        /*retain_graph=*/create_graph,
+        create_graph);
+    EXPECT_EQ(observer->pairs, 4);
+  }
 }
 
 // Notes what it sees: "forward 3", "rebuilt 3".
