@@ -70,7 +70,7 @@ compat::NodePtr LocalGraph::make_sink(
 
 LocalGraph::Entered LocalGraph::enter(const Tensor& value, const Outer& outer) {
   const Handle handle(ends_.size());
-  ends_.push_back({{}, {}, nullptr, outer.wanted && outer.edge.is_valid()});
+  ends_.push_back({{}, {}, outer.wanted && outer.edge.is_valid()});
   if (!value.defined()) {
     return {value, handle};
   }
@@ -87,7 +87,7 @@ LocalGraph::Handle LocalGraph::declare(const Tensor& tensor, bool wanted) {
   const auto outer = torch::autograd::impl::gradient_edge(tensor);
   by_edge_.emplace(
       std::make_pair(outer.function.get(), outer.input_nr), handle.end_);
-  ends_.push_back({tensor, outer, nullptr, wanted});
+  ends_.push_back({tensor, outer, wanted});
   return handle;
 }
 

@@ -99,10 +99,10 @@ class LocalGraph {
     Tensor declared;
     // Of `declared`: along which it passes its gradient on.
     Edge outer;
-    compat::NodePtr sink;
-    bool wanted;
-    Receive receive;
-    Tensor gradient;
+    bool wanted = false;
+    compat::NodePtr sink = nullptr;
+    Receive receive = nullptr;
+    Tensor gradient = {};
 
     bool captures() const {
       return wanted && sink;

@@ -13,8 +13,9 @@
 namespace torchrev {
 namespace detail {
 
-// Sees each stream that an Arithmetic makes: the input, if `place` names no
-// step, or what is there after a step.
+// Sees what an Arithmetic adds up on its grid: the input, if `place` names no
+// step, or the stream after a step. Only the additive coupling has a grid; of
+// another one, the input alone is seen.
 using StreamCheck = std::function<void(const Place& place, const Tensor&)>;
 
 // How the streams of a stack take up the values of its branches: their dtype,
