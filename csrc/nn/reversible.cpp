@@ -47,6 +47,18 @@ detail::Stack stack_of(
       module.options.reversible()};
 }
 
+// What a call runs with. Without a budget, nothing is made ready for a plan.
+ReversibleOptions options_of(
+    detail::Planner& planner,
+    const ReversibleSequentialImpl& module,
+    at::TensorList x,
+    const std::vector<Tensor>& context) {
+  const auto budget = module.options.memory_budget();
+  return budget
+             ? planner.options_of({stack_of(module, context), x.vec()}, *budget)
+             : module.options.reversible();
+}
+
 }  // namespace
 
 ReversibleBlockImpl::ReversibleBlockImpl(
@@ -116,9 +128,7 @@ Tensor ReversibleSequentialImpl::forward(
                           branches,
                           x,
                           context,
-                          planner_->options_of(
-                              {stack_of(*this, context), {x}},
-                              options.memory_budget()));
+                          options_of(*planner_, *this, {x}, context));
 }
 
 Tensor ReversibleSequentialImpl::inverse(
@@ -136,9 +146,7 @@ std::tuple<Tensor, Tensor> ReversibleSequentialImpl::forward_streams(
                           x1,
                           x2,
                           context,
-                          planner_->options_of(
-                              {stack_of(*this, context), {x1, x2}},
-                              options.memory_budget()));
+                          options_of(*planner_, *this, {x1, x2}, context));
 }
 
 std::tuple<Tensor, Tensor> ReversibleSequentialImpl::inverse_streams(

@@ -97,15 +97,9 @@ RecordedBranch::Recompute RecordedBranch::recompute(
     const Tensor& x,
     const variable_list& context,
     const std::vector<LocalGraph::Outer>& outers) const {
-  Recompute recompute;
-  recompute.declared.reserve(outers.size());
-  const auto arguments = enter(graph, context, outers, [&](auto handle) {
-    recompute.declared.push_back(handle);
+  return recompute_by(graph, context, outers, [&](const auto& replay) {
+    return chunks_.map(x, replay);
   });
-  recompute.value = chunks_.map(x, [&](const Tensor& part, std::size_t i) {
-    return replay(recompute, i, part, arguments);
-  });
-  return recompute;
 }
 
 RecordedBranch::Recompute RecordedBranch::recompute_chunk(
@@ -114,12 +108,25 @@ RecordedBranch::Recompute RecordedBranch::recompute_chunk(
     const Tensor& x,
     const variable_list& context,
     const std::vector<LocalGraph::Outer>& outers) const {
+  return recompute_by(graph, context, outers, [&](const auto& replay) {
+    return replay(x, chunk);
+  });
+}
+
+template <typename Run>
+RecordedBranch::Recompute RecordedBranch::recompute_by(
+    LocalGraph& graph,
+    const variable_list& context,
+    const std::vector<LocalGraph::Outer>& outers,
+    const Run& run) const {
   Recompute recompute;
   recompute.declared.reserve(outers.size());
   const auto arguments = enter(graph, context, outers, [&](auto handle) {
     recompute.declared.push_back(handle);
   });
-  recompute.value = replay(recompute, chunk, x, arguments);
+  recompute.value = run([&](const Tensor& part, std::size_t i) {
+    return replay(recompute, i, part, arguments);
+  });
   return recompute;
 }
 

@@ -111,6 +111,14 @@ class RecordedBranch {
       const variable_list& context,
       const std::vector<LocalGraph::Outer>& outers,
       const Note& note) const;
+  // What both recomputes do: `run(replay)` is the value, made by calls of
+  // replay(part of x, its number).
+  template <typename Run>
+  Recompute recompute_by(
+      LocalGraph& graph,
+      const variable_list& context,
+      const std::vector<LocalGraph::Outer>& outers,
+      const Run& run) const;
   Tensor replay(
       Recompute& recompute,
       std::size_t chunk,

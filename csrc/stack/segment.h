@@ -32,7 +32,7 @@ struct Segment {
 
   // Of the stream that F, or G, changes.
   at::IntArrayRef strides_of(Role role) const {
-    return strides[role == Role::kF ? 0 : 1];
+    return strides[stream_changed_by(role)];
   }
 };
 

@@ -224,7 +224,7 @@ StreamPair invert(const Stack& stack, const Tensor& y1, const Tensor& y2) {
           std::move(out),
           std::move(value),
           streams.read_by(role),
-          strides[role == Role::kF ? 0 : 1]);
+          strides[stream_changed_by(role)]);
     }
   }
   return {arithmetic.leave(streams[0]), arithmetic.leave(streams[1])};

@@ -10,15 +10,19 @@ namespace detail {
 
 using at::Tensor;
 
+// The number of the stream that F, or G, changes, out = addend + branch(other);
+// its branch reads the other one.
+inline std::size_t stream_changed_by(Role role) {
+  return role == Role::kF ? 0 : 1;
+}
+
 // The two streams of a stack between two steps.
 struct StreamPair : std::array<Tensor, 2> {
-  // The stream that a step changes, out = addend + branch(other), and the one
-  // that its branch reads.
   Tensor& changed_by(Role role) {
-    return (*this)[role == Role::kF ? 0 : 1];
+    return (*this)[stream_changed_by(role)];
   }
   Tensor& read_by(Role role) {
-    return (*this)[role == Role::kF ? 1 : 0];
+    return (*this)[1 - stream_changed_by(role)];
   }
 
   bool defined() const {

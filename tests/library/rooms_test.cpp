@@ -18,8 +18,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
+using Rooms = std::set<std::string>;
+
+// What nn and ops, the uppermost rooms, may include.
+const Rooms kBelow = {
+    "",
+    "branch",
+    "device",
+    "recompute",
+    "streams",
+    "guards",
+    "stack",
+    "measure"};
+
 // What each room may include, besides itself; "" is what lies in no room.
-const std::map<std::string, std::set<std::string>> kMayInclude = {
+const std::map<std::string, Rooms> kMayInclude = {
     {"branch", {""}},
     {"device", {""}},
     {"recompute", {"", "branch", "device"}},
@@ -28,24 +41,8 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"stack", {"", "branch", "device", "recompute", "streams", "guards"}},
     {"measure",
      {"", "branch", "device", "recompute", "streams", "guards", "stack"}},
-    {"nn",
-     {"",
-      "branch",
-      "device",
-      "recompute",
-      "streams",
-      "guards",
-      "stack",
-      "measure"}},
-    {"ops",
-     {"",
-      "branch",
-      "device",
-      "recompute",
-      "streams",
-      "guards",
-      "stack",
-      "measure"}}};
+    {"nn", kBelow},
+    {"ops", kBelow}};
 
 // Path within csrc -> text.
 using Sources = std::map<std::string, std::string>;
