@@ -7,33 +7,28 @@ namespace detail {
 
 namespace {
 
-using ModulePtr = std::shared_ptr<torch::nn::Module>;
+using torch::nn::Module;
 
-// `module` and what is below it, parents first. Module::modules() and
-// parameters() put together the names of all, which takes longer than a small
-// branch runs.
-void append_modules(const ModulePtr& module, std::vector<ModulePtr>& modules) {
-  modules.push_back(module);
-  for (const auto& child : module->children()) {
-    append_modules(child, modules);
+// Calls `visit` for `module` and what is below it, parents first. Module's own
+// modules() and parameters() put together the names of all, which takes longer
+// than a small branch runs.
+template <typename Visit>
+void visit_modules(Module& module, const Visit& visit) {
+  visit(module);
+  for (const auto& child : module.children()) {
+    visit_modules(*child, visit);
   }
-}
-
-std::vector<ModulePtr> modules_of(const ModulePtr& module) {
-  std::vector<ModulePtr> modules;
-  append_modules(module, modules);
-  return modules;
 }
 
 // What `list(module)` gives for each module of the tree.
 template <typename List>
-std::vector<Tensor> tensors_of(const ModulePtr& root, const List& list) {
+std::vector<Tensor> tensors_of(Module& root, const List& list) {
   std::vector<Tensor> tensors;
-  for (const auto& module : modules_of(root)) {
-    for (auto& tensor : list(*module)) {
+  visit_modules(root, [&](const Module& module) {
+    for (auto& tensor : list(module)) {
       tensors.push_back(std::move(tensor));
     }
-  }
+  });
   return tensors;
 }
 
@@ -43,28 +38,28 @@ ModuleCallable::ModuleCallable(std::shared_ptr<torch::nn::Module> module)
     : module_(std::move(module)) {}
 
 std::vector<Tensor> ModuleCallable::parameters() const {
-  return tensors_of(module_, [](const torch::nn::Module& module) {
+  return tensors_of(*module_, [](const Module& module) {
     return module.parameters(/*recurse=*/false);
   });
 }
 
 std::vector<Tensor> ModuleCallable::buffers() const {
-  return tensors_of(module_, [](const torch::nn::Module& module) {
+  return tensors_of(*module_, [](const Module& module) {
     return module.buffers(/*recurse=*/false);
   });
 }
 
 std::vector<c10::IValue> ModuleCallable::attributes() const {
   std::vector<c10::IValue> training;
-  for (const auto& module : modules_of(module_)) {
-    training.emplace_back(module->is_training());
-  }
+  visit_modules(*module_, [&](const Module& module) {
+    training.emplace_back(module.is_training());
+  });
   return training;
 }
 
 void ModuleCallable::set_attributes(const std::vector<c10::IValue>& values) {
-  // Parents come first, so that a child's own flag has the last word.
-  const auto modules = modules_of(module_);
+  std::vector<Module*> modules;
+  visit_modules(*module_, [&](Module& module) { modules.push_back(&module); });
   TORCHREV_CHECK(
       ValueError,
       modules.size() == values.size(),
@@ -77,6 +72,7 @@ void ModuleCallable::set_attributes(const std::vector<c10::IValue>& values) {
           " submodules of its forward in backward"),
       c10::str(modules.size()),
       "Change the structure of a model between steps only.");
+  // Parents come first, so that a child's own flag has the last word.
   for (std::size_t i = 0; i < modules.size(); ++i) {
     modules[i]->train(values[i].toBool());
   }
