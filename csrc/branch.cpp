@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "branch/branch_facts.h"
 #include "branch/function_callable.h"
 #include "branch/module_callable.h"
 #include "branch/script_callable.h"
@@ -10,11 +11,13 @@
 namespace torchrev {
 
 Branch::Branch(std::shared_ptr<detail::Callable> callable)
-    : callable_(std::move(callable)) {}
+    : callable_(std::move(callable)),
+      facts_(detail::BranchFacts::of(*callable_)) {}
 
 Branch::Branch(torch::nn::AnyModule module) {
   check_not_null(module.is_empty() ? nullptr : module.ptr().get());
   callable_ = detail::make_module_callable(std::move(module));
+  facts_ = detail::BranchFacts::of(*callable_);
 }
 
 Branch::Branch(torch::jit::Module module)
@@ -82,7 +85,7 @@ Branch Branch::mutable_buffers() const {
 Branch Branch::clone(const torch::optional<c10::Device>& device) const {
   Branch branch = *this;
   branch.callable_ = callable_->clone(device);
-  branch.searched_ = std::make_shared<std::atomic<bool>>(false);
+  branch.facts_ = detail::BranchFacts::of(*branch.callable_);
   return branch;
 }
 

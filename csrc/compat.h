@@ -45,6 +45,18 @@ inline int64_t current_pass_id() {
 #endif
 }
 
+// Sets the version of a tensor whose values are what they were at that version.
+// Where LibTorch cannot, a write counts although it changed nothing.
+inline void set_version(const at::Tensor& tensor, uint32_t version) {
+#if TORCHREV_TORCH_AT_LEAST(2, 0)
+  auto counter = tensor.unsafeGetTensorImpl()->version_counter();
+  counter.set_version(version);
+#else
+  (void)tensor;
+  (void)version;
+#endif
+}
+
 #if TORCHREV_TORCH_AT_LEAST(2, 4)
 
 using at::autocast::is_autocast_enabled;

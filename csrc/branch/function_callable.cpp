@@ -69,6 +69,11 @@ class FunctionCallable final : public Callable {
   bool takes_parameters() const override {
     return true;
   }
+  Identity identity() const override {
+    Identity identity;
+    identity.type = function_.target_type();
+    return identity;
+  }
   std::shared_ptr<torch::nn::Module> module() override {
     return module_;
   }

@@ -78,6 +78,11 @@ void ModuleCallable::set_attributes(const std::vector<c10::IValue>& values) {
   }
 }
 
+Callable::Identity ModuleCallable::identity() const {
+  const std::weak_ptr<Module> weak = module_;
+  return {module_.get(), [weak] { return weak.expired(); }};
+}
+
 std::shared_ptr<torch::nn::Module> ModuleCallable::module() {
   return module_;
 }

@@ -26,13 +26,24 @@ void for_each_slot(const c10::ivalue::Object& object, const Visit& visit) {
   }
 }
 
+// Those in lists and dictionaries included.
 std::vector<Tensor> tensors_of(const ScriptModule& module, bool parameters) {
   std::vector<Tensor> tensors;
+  const auto add = [&](const c10::IValue& value) {
+    if (value.isTensor() && value.toTensor().defined()) {
+      tensors.push_back(value.toTensor());
+    }
+    return false;
+  };
   for_each_slot(*module._ivalue(), [&](auto& object, auto i, bool parameter) {
     const auto& value = object.getSlot(i);
-    if (parameter == parameters && value.isTensor() &&
-        value.toTensor().defined()) {
-      tensors.push_back(value.toTensor());
+    if (parameter != parameters) {
+      return;
+    }
+    if (value.isPtrType() && !value.isTensor()) {
+      value.visit(add);
+    } else {
+      add(value);
     }
   });
   return tensors;
@@ -155,20 +166,24 @@ class ScriptCallable final : public Callable {
   }
   std::vector<c10::IValue> attributes() const override {
     std::vector<c10::IValue> values;
-    for_each_slot(*module_._ivalue(), [&](auto& object, auto i, bool fixed) {
-      if (!fixed) {
-        values.push_back(object.getSlot(i));
-      }
+    for_each_slot(*module_._ivalue(), [&](auto& object, auto i, bool) {
+      values.push_back(object.getSlot(i));
     });
     return values;
   }
   void set_attributes(const std::vector<c10::IValue>& values) override {
     auto value = values.begin();
-    for_each_slot(*module_._ivalue(), [&](auto& object, auto i, bool fixed) {
-      if (!fixed) {
-        object.setSlot(i, *value++);
-      }
+    for_each_slot(*module_._ivalue(), [&](auto& object, auto i, bool) {
+      object.setSlot(i, *value++);
     });
+  }
+  bool needs_graph() const override {
+    return true;
+  }
+  Identity identity() const override {
+    const auto object = module_._ivalue();
+    const c10::weak_intrusive_ptr<c10::ivalue::Object> weak(object);
+    return {object.get(), [weak] { return weak.expired(); }};
   }
   ContextSize default_context() const override {
     return context_;

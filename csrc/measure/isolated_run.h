@@ -9,6 +9,7 @@
 #include "recompute/local_graph.h"
 #include "recompute/no_trace.h"
 #include "recompute/remember_scope.h"
+#include "recompute/verification.h"
 #include "stack/stack.h"
 
 namespace torchrev {
@@ -31,6 +32,8 @@ class UntracedStack {
 
  private:
   MeasureScope scope_;
+  // A run that measures is no first call.
+  WithoutVerification no_verification_;
   std::vector<std::unique_ptr<NoTrace>> no_traces_;
 };
 

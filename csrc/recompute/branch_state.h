@@ -1,10 +1,11 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <ATen/core/ivalue.h>
 #include <torchrev/branch.h>
 
 #include <vector>
+
+#include "recompute/attributes.h"
 
 namespace torchrev {
 namespace detail {
@@ -18,27 +19,26 @@ struct BufferCopy {
 };
 using BufferCopies = std::vector<BufferCopy>;
 
+// Whether a copy can be written back: not to an expanded buffer, which is not a
+// plain piece of memory, nor to an inference tensor.
+bool can_be_written(const Tensor& buffer);
+
+// Whether a buffer is copied without being declared mutable: up to 1 MiB.
+bool is_small(const Tensor& buffer);
+
+Tensor copy_of(const Tensor& tensor);
+
 // Copies of what the buffers of `like` hold now.
 BufferCopies copies_of(const BufferCopies& like);
+// Copies of all buffers of `branch` that its forward may change.
+BufferCopies copies_of_buffers(const Branch& branch);
 
 // Writes each copy into its buffer.
 void write_back(const BufferCopies& copies);
 
-// The buffers of a branch, without values: those that its forward may change,
-// and those that count as constant, because they take more than 1 MiB and the
-// branch does not declare them mutable.
-struct Buffers {
-  BufferCopies changing;
-  BufferCopies constant;
-};
-Buffers buffers_of(const Branch& branch);
-
-bool same_attributes(
-    const std::vector<c10::IValue>& a, const std::vector<c10::IValue>& b);
-
 // What a branch holds besides its parameters and may change when it runs.
 struct BranchState {
-  std::vector<c10::IValue> attributes;
+  Attributes attributes;
   BufferCopies buffers;
 
   // Puts it back into the branch that it was taken from.

@@ -6,9 +6,11 @@
 #include <memory>
 #include <vector>
 
+#include "branch/branch_facts.h"
 #include "check.h"
+#include "recompute/attributes.h"
 #include "recompute/autocast_state.h"
-#include "recompute/branch_state.h"
+#include "recompute/buffer_record.h"
 #include "recompute/random_state.h"
 #include "recompute/remember_scope.h"
 
@@ -18,7 +20,8 @@ namespace detail {
 // How a call is recorded; see ReversibleOptions.
 struct RecordOptions {
   bool preserve_rng_state = true;
-  bool verify_constant_buffers = false;
+  BufferOptions buffers = {};
+  bool verify_first_call = true;
 };
 
 // What a call of a branch saw: random numbers, autocast, buffers, train / eval
@@ -28,28 +31,50 @@ class CallRecord {
  public:
   // Notes the surroundings of the call of `branch` with `x` that follows.
   CallRecord(
-      const Branch& branch, const Tensor& x, const RecordOptions& options);
+      const Place& place,
+      const Branch& branch,
+      const Tensor& x,
+      const RecordOptions& options);
+
+  // What calls with these attributes have shown; null before the first one.
+  const std::shared_ptr<const BranchFacts::Seen>& seen() const {
+    return seen_;
+  }
 
   // Runs the branch for the first time.
   Tensor run(
-      const Place& place,
-      const Tensor& x,
-      at::TensorList context,
-      at::TensorList parameters);
+      const Tensor& x, at::TensorList context, at::TensorList parameters);
+
+  // Call it once after run(): see BufferRecord.
+  std::vector<bool> settle() {
+    return buffers_.settle(place_);
+  }
+
+  // Tells that the call wrote to `parameters`, or may have: a replay then leaves
+  // them as it finds them.
+  void wrote_to(const std::vector<Tensor>& parameters) {
+    written_ = parameters;
+  }
+
+  // Notes what is now known of calls with the attributes of this one.
+  void learn(BranchFacts::Seen seen) {
+    seen_ = branch_.facts().learn(attributes_.values(), std::move(seen));
+  }
 
  private:
   friend class Replay;
 
-  void check_constants(const Place& place);
-
+  Place place_;
   Branch branch_;
   bool preserve_rng_;
   std::vector<c10::Device> devices_;
   // Before the call; null if the call drew nothing.
   std::unique_ptr<RandomState> random_;
   AutocastState autocast_;
-  BranchState state_;
-  BufferCopies constants_;
+  Attributes attributes_;
+  std::shared_ptr<const BranchFacts::Seen> seen_;
+  BufferRecord buffers_;
+  std::vector<Tensor> written_;
   Decisions decisions_;
 };
 

@@ -8,7 +8,10 @@
 
 #include <algorithm>
 #include <string>
+#include <unordered_map>
 #include <utility>
+
+#include "recompute/graph_mode.h"
 
 namespace torchrev {
 namespace detail {
@@ -28,6 +31,9 @@ class Sink final : public Node {
   }
 
   variable_list apply(variable_list&& grads) override {
+    if (refuses) {
+      throw_kept_by_branch();
+    }
     if (receive && grads[0].defined()) {
       receive(std::move(grads[0]));
     }
@@ -35,6 +41,9 @@ class Sink final : public Node {
   }
 
   std::function<void(Tensor)> receive;
+  // Once the graph has done its work, or if it has none to do.
+  bool refuses = false;
+  std::shared_ptr<void> life;
 };
 
 [[noreturn]] void throw_undeclared(
@@ -48,7 +57,8 @@ class Sink final : public Node {
       what,
       "Register it with the module, or hand it to Branch::function(fn, "
       "parameters) or to the call as context, and use it from the arguments; "
-      "detach() it if it is not to be trained.");
+      "detach() it if it is not to be trained. If it has replaced a parameter "
+      "since forward, call backward first.");
 }
 
 }  // namespace
@@ -61,11 +71,26 @@ LocalGraph::LocalGraph(bool differentiable)
   ends_.reserve(4);
 }
 
+LocalGraph::LocalGraph(Dropped) : LocalGraph(/*differentiable=*/false) {
+  dropped_ = true;
+  life_ = std::make_shared<char>();
+}
+
+LocalGraph::~LocalGraph() {
+  for (auto& end : ends_) {
+    if (end.sink && !differentiable_) {
+      static_cast<Sink&>(*end.sink).refuses = true;
+    }
+  }
+}
+
 const LocalGraph::Outer LocalGraph::kNowhere;
 
 compat::NodePtr LocalGraph::make_sink(
     const Tensor& value, const Edge& outer) const {
-  return compat::make_node<Sink>(value, differentiable_ ? outer : Edge());
+  auto sink = compat::make_node<Sink>(value, differentiable_ ? outer : Edge());
+  sink->life = life_;
+  return sink;
 }
 
 LocalGraph::Entered LocalGraph::enter(const Tensor& value, const Outer& outer) {
@@ -75,7 +100,7 @@ LocalGraph::Entered LocalGraph::enter(const Tensor& value, const Outer& outer) {
     return {value, handle};
   }
   Tensor alias = value.detach();
-  if (outer.edge.is_valid()) {
+  if (outer.edge.is_valid() || (dropped_ && value.requires_grad())) {
     ends_.back().sink = make_sink(value, outer.edge);
     torch::autograd::impl::set_gradient_edge(alias, {ends_.back().sink, 0});
   }
@@ -105,7 +130,7 @@ const compat::NodePtr& LocalGraph::sink_of(std::size_t end) {
   return declared.sink;
 }
 
-int64_t LocalGraph::end_of(const Place& place, const Edge& edge) const {
+int64_t LocalGraph::end_of(const Place& place, const Edge& edge) {
   Node* node = edge.function.get();
   const auto found = by_edge_.find({node, edge.input_nr});
   if (found != by_edge_.end()) {
@@ -116,10 +141,22 @@ int64_t LocalGraph::end_of(const Place& place, const Edge& edge) const {
         place,
         c10::str("a captured leaf of shape ", accumulate->variable.sizes()));
   }
-  if (node->thread_id() != thread_ || node->sequence_nr() < sequence_) {
+  if (node->thread_id() != thread_) {
+    foreign_.push_back(node);
+  } else if (node->sequence_nr() < sequence_) {
     throw_undeclared(place, "a captured result of " + node->name());
   }
   return -1;
+}
+
+void LocalGraph::link(Node* node, std::size_t edge, int64_t end) {
+  const auto number = static_cast<std::size_t>(end);
+  ends_[number].reached = true;
+  links_.push_back({node, edge, number});
+}
+
+bool LocalGraph::reaches(Handle handle) const {
+  return ends_[handle.end_].reached;
 }
 
 void LocalGraph::check(const Place& place, const Tensor& out) {
@@ -132,10 +169,12 @@ void LocalGraph::check(const Place& place, const Tensor& out) {
   }
   const auto end = end_of(place, root);
   if (end >= 0) {
-    links_.push_back(
-        {nullptr, roots_.size() - 1, static_cast<std::size_t>(end)});
+    link(nullptr, roots_.size() - 1, end);
   } else if (seen_.insert(root.function.get()).second) {
     walk(place, root.function.get());
+  }
+  if (!foreign_.empty()) {
+    check_foreign(place);
   }
 }
 
@@ -151,10 +190,48 @@ void LocalGraph::walk(const Place& place, Node* root) {
       }
       const auto end = end_of(place, next);
       if (end >= 0) {
-        links_.push_back({node, i, static_cast<std::size_t>(end)});
+        link(node, i, end);
       } else if (seen_.insert(next.function.get()).second) {
         pending.push_back(next.function.get());
       }
+    }
+  }
+}
+
+// See NOTE [Threads in a branch].
+void LocalGraph::check_foreign(const Place& place) const {
+  std::unordered_map<Node*, std::vector<Node*>> parents;
+  std::unordered_map<Node*, std::size_t> held_elsewhere;
+  std::vector<Node*> pending;
+  const auto note = [&](Node* parent, const Edge& edge) {
+    if (is_sink(edge.function.get())) {
+      pending.push_back(parent);
+    } else if (edge.is_valid()) {
+      parents[edge.function.get()].push_back(parent);
+      held_elsewhere[edge.function.get()] = edge.function.use_count();
+    }
+  };
+  for (auto* node : seen_) {
+    for (const auto& edge : node->next_edges()) {
+      note(node, edge);
+    }
+  }
+  for (const auto& root : roots_) {
+    note(nullptr, root);
+  }
+  std::unordered_set<Node*> depends;
+  while (!pending.empty()) {
+    auto* node = pending.back();
+    pending.pop_back();
+    if (node && depends.insert(node).second) {
+      const auto& above = parents[node];
+      pending.insert(pending.end(), above.begin(), above.end());
+    }
+  }
+  for (auto* node : foreign_) {
+    if (depends.count(node) == 0 &&
+        held_elsewhere[node] > parents[node].size()) {
+      throw_undeclared(place, "a captured result of " + node->name());
     }
   }
 }

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -32,6 +33,13 @@ using torch::autograd::variable_list;
 // seen to end in declared tensors only.
 // For double backward a sink passes its gradient on along the edge that it
 // stands for: second derivatives then reach the real inputs.
+//
+//
+// NOTE [Threads in a branch]
+// A node tells the thread that made it, and when, in that thread's count. One of
+// this thread that is older than the graph is captured. One of another thread,
+// to which the branch has handed a part of its work, is not if it depends on
+// what was entered here, nor if nobody but the graph holds it.
 //
 // Use: construct, enter and declare, run the branch with grad mode on, check;
 // then either backward and gradient(handle), or receive(handle) and deliver.
@@ -66,6 +74,14 @@ class LocalGraph {
 
   // `differentiable`: whether the gradients are to be differentiable.
   explicit LocalGraph(bool differentiable);
+  // Of a forward that needs a graph while it runs: nothing is back-propagated,
+  // and a backward pass through what is left of it is an error. What is entered
+  // requires grad where the tensor does.
+  struct Dropped {};
+  explicit LocalGraph(Dropped);
+  ~LocalGraph();
+  LocalGraph(const LocalGraph&) = delete;
+  LocalGraph& operator=(const LocalGraph&) = delete;
 
   // An alias of `value` for the branch to use.
   Entered enter(const Tensor& value, const Outer& outer);
@@ -76,6 +92,14 @@ class LocalGraph {
   // Throws c10::ValueError, naming `place`, if the graph of `out`
   // ends in a tensor that was neither entered nor declared.
   void check(const Place& place, const Tensor& out);
+
+  // Whether what was checked depends on the declared tensor of `handle`.
+  bool reaches(Handle handle) const;
+
+  // Expires when the last node goes that depends on what was entered.
+  std::weak_ptr<void> life() const {
+    return life_;
+  }
 
   // Back-propagates `grads`, those of the tensors that were checked. Uses up
   // the graph; the gradients wait for gradient().
@@ -100,6 +124,7 @@ class LocalGraph {
     // Of `declared`: along which it passes its gradient on.
     Edge outer;
     bool wanted = false;
+    bool reached = false;
     compat::NodePtr sink = nullptr;
     Receive receive = nullptr;
     Tensor gradient = {};
@@ -119,13 +144,18 @@ class LocalGraph {
   bool is_sink(const torch::autograd::Node* node) const;
   const compat::NodePtr& sink_of(std::size_t end);
   // The declared end that `edge` leads to, or -1 for an inner one.
-  int64_t end_of(const Place& place, const Edge& edge) const;
+  int64_t end_of(const Place& place, const Edge& edge);
+  void link(torch::autograd::Node* node, std::size_t edge, int64_t end);
   void walk(const Place& place, torch::autograd::Node* root);
+  void check_foreign(const Place& place) const;
   void redirect();
   variable_list execute(
       at::TensorList grads, const torch::autograd::edge_list& captured);
 
   bool differentiable_;
+  bool dropped_ = false;
+  // The sinks own it; the graph does while it lives.
+  std::shared_ptr<void> life_;
   uint64_t thread_;
   uint64_t sequence_;
   std::vector<End> ends_;
@@ -133,6 +163,8 @@ class LocalGraph {
       by_edge_;
   std::vector<Link> links_;
   std::unordered_set<torch::autograd::Node*> seen_;
+  // Those among them that another thread made.
+  std::vector<torch::autograd::Node*> foreign_;
   // Of the tensors that were checked; invalid for one without a graph.
   torch::autograd::edge_list roots_;
 };

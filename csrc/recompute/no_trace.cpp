@@ -5,9 +5,7 @@ namespace detail {
 
 NoTrace::NoTrace(const Branch& branch, const Tensor& x)
     : branch_(branch),
-      state_{
-          branch.callable().attributes(),
-          copies_of(buffers_of(branch).changing)},
+      state_{Attributes::of(branch.callable()), copies_of_buffers(branch)},
       random_(RandomState::capture(devices_drawn_from(branch, x))) {}
 
 NoTrace::~NoTrace() {

@@ -1,7 +1,6 @@
 #include "recompute/recorded_branch.h"
 
-#include <ATen/core/grad_mode.h>
-
+#include <algorithm>
 #include <utility>
 
 #include "branch/checked_call.h"
@@ -39,42 +38,13 @@ variable_list RecordedBranch::declared() const {
 Tensor RecordedBranch::run(
     const Tensor& x, at::IntArrayRef sizes, const Mode& mode) {
   auto value = checked_call(place_, x, sizes, [&] {
-    return mode.search ? run_and_search(x, mode.record)
-                       : run(x, {context_, parameters_}, mode.record);
+    return mode.record ? record(x) : run_unrecorded(x, mode.search);
   });
   if (mode.record) {
     calls_.back().sizes = value.sizes();
     calls_.back().dtype = value.scalar_type();
   }
   return value;
-}
-
-Tensor RecordedBranch::run(
-    const Tensor& x, const Arguments& arguments, bool record) {
-  if (!record) {
-    return branch_.callable().forward(
-        x, arguments.context, arguments.parameters);
-  }
-  calls_.emplace_back(branch_, x, options_);
-  return calls_.back().record.run(
-      place_, x, arguments.context, arguments.parameters);
-}
-
-// NOTE [Search]
-// A tensor that requires grad and was not declared shows in the graph of its
-// branch. That graph is built in backward only, or never if nothing declared
-// requires grad. So the first call of a branch for which it matters runs with
-// grad mode on and all its inputs detached; the graph is looked through and
-// dropped.
-Tensor RecordedBranch::run_and_search(const Tensor& x, bool record) {
-  torch::AutoGradMode grad_mode(true);
-  LocalGraph graph(/*differentiable=*/false);
-  const auto input = graph.enter(x, {});
-  const auto arguments = enter(graph, context_, {}, [](auto /*handle*/) {});
-  auto value = run(input.alias, arguments, record);
-  graph.check(place_, value);
-  branch_.searched() = true;
-  return value.defined() ? value.detach() : value;
 }
 
 variable_list RecordedBranch::release_context() {
@@ -121,9 +91,7 @@ RecordedBranch::Recompute RecordedBranch::recompute_by(
     const Run& run) const {
   Recompute recompute;
   recompute.declared.reserve(outers.size());
-  const auto arguments = enter(graph, context, outers, [&](auto handle) {
-    recompute.declared.push_back(handle);
-  });
+  const auto arguments = enter(graph, context, outers, recompute.declared);
   recompute.value = run([&](const Tensor& part, std::size_t i) {
     return replay(recompute, i, part, arguments);
   });
@@ -137,6 +105,7 @@ Tensor RecordedBranch::replay(
     const Arguments& arguments) const {
   const auto& call = calls_[chunk];
   recompute.replays_.push_back(std::make_unique<Replay>(call.record));
+  check_not_replaced();
   auto value =
       (*recompute.replays_.back())(x, arguments.context, arguments.parameters);
   const bool same = value.defined() && value.sizes() == call.sizes &&
@@ -162,12 +131,11 @@ Tensor RecordedBranch::replay(
 
 // Counts `outers` along with the tensors that require grad, which are those of
 // declared() and in its order.
-template <typename Note>
 RecordedBranch::Arguments RecordedBranch::enter(
     LocalGraph& graph,
     const variable_list& context,
     const std::vector<LocalGraph::Outer>& outers,
-    const Note& note) const {
+    std::vector<LocalGraph::Handle>& handles) const {
   auto outer = outers.begin();
   const auto next = [&]() -> const LocalGraph::Outer& {
     return outers.empty() ? LocalGraph::kNowhere : *outer++;
@@ -177,7 +145,7 @@ RecordedBranch::Arguments RecordedBranch::enter(
       return tensor;
     }
     auto entered = graph.enter(tensor, next());
-    note(entered.handle);
+    handles.push_back(entered.handle);
     return std::move(entered.alias);
   };
   Arguments arguments;
@@ -188,10 +156,66 @@ RecordedBranch::Arguments RecordedBranch::enter(
     if (branch_.callable().takes_parameters()) {
       arguments.parameters.push_back(alias(tensor));
     } else if (tensor.requires_grad()) {
-      note(graph.declare(tensor, next().wanted));
+      handles.push_back(graph.declare(tensor, next().wanted));
     }
   }
   return arguments;
+}
+
+// A TorchScript module has got its parameters back from the replay by now. The
+// members of another module cannot be written from here.
+void RecordedBranch::check_not_replaced() const {
+  if (branch_.callable().takes_parameters()) {
+    return;
+  }
+  const auto now = branch_.callable().parameters();
+  for (std::size_t i = 0; i < std::max(now.size(), parameters_.size()); ++i) {
+    TORCHREV_CHECK(
+        ValueError,
+        i < now.size() && i < parameters_.size() &&
+            now[i].is_same(parameters_[i]),
+        place_.entry,
+        c10::str("the parameters of ", place_, " to be those of forward"),
+        i < parameters_.size()
+            ? c10::str(
+                  "one of shape ",
+                  parameters_[i].sizes(),
+                  " that was replaced by another tensor")
+            : "more of them",
+        "Call backward before you replace a parameter, or write to it "
+        "(copy_) in place of replacing it.");
+  }
+}
+
+// A member that is assigned a frozen tensor leaves no other sign: the parameter
+// is registered still, the recompute does not use it, and it has lost a handle.
+void RecordedBranch::check_used(
+    const LocalGraph& graph, const Recompute& recompute) const {
+  const auto& seen = calls_.front().record.seen();
+  if (!seen || branch_.callable().takes_parameters()) {
+    return;
+  }
+  auto handle = recompute.declared.end();
+  for (auto i = parameters_.size(); i-- > 0;) {
+    if (!parameters_[i].requires_grad()) {
+      continue;
+    }
+    --handle;
+    // The graph holds one, too.
+    TORCHREV_CHECK(
+        ValueError,
+        graph.reaches(*handle) || i >= seen->used_parameters.size() ||
+            !seen->used_parameters[i] ||
+            !parameter_versions_.lost_a_handle(i, parameters_[i], 1),
+        place_.entry,
+        c10::str("the recompute of ", place_, " to use the parameters of forward"),
+        c10::str(
+            "one of shape ",
+            parameters_[i].sizes(),
+            " that a member of the module held in forward and does not hold "
+            "now"),
+        "Call backward before you assign another tensor to the member.");
+  }
 }
 
 void RecordedBranch::forget() {

@@ -41,9 +41,10 @@ class RecordedBranch {
   // How the first run is made.
   struct Mode {
     // Notes what the run saw, for a recompute.
-    bool record;
-    // Looks for undeclared tensors; see NOTE [Search].
-    bool search;
+    bool record = false;
+    // Without a record: looks for undeclared tensors all the same; see
+    // NOTE [Search].
+    bool search = false;
   };
   // The value for `x`, which has to be of `sizes`.
   Tensor run(const Tensor& x, at::IntArrayRef sizes, const Mode& mode);
@@ -51,6 +52,12 @@ class RecordedBranch {
   // Hands the context over to the caller, who keeps it as saved variables, so
   // that it is freed with the graph, and gives it back to what follows.
   variable_list release_context();
+
+  // Call it once the node of the step is made: notes what tells that a member
+  // which held a parameter was assigned another tensor.
+  void note_handles() {
+    parameter_versions_.note_handles(parameters_);
+  }
 
   // Throws c10::ValueError if context or parameters were changed since.
   void check_unchanged(const variable_list& context) const;
@@ -91,6 +98,10 @@ class RecordedBranch {
       const variable_list& context,
       const std::vector<LocalGraph::Outer>& outers) const;
 
+  // Throws c10::ValueError if a parameter that forward used, and which is no
+  // longer what it was, is not used by the recompute that `graph` has checked.
+  void check_used(const LocalGraph& graph, const Recompute& recompute) const;
+
   // Drops the records: there will be no other recompute.
   void forget();
 
@@ -100,17 +111,47 @@ class RecordedBranch {
     variable_list context;
     variable_list parameters;
   };
+  // What one call returned and saw.
+  struct Call {
+    CallRecord record;
+    at::DimVector sizes = {};
+    at::ScalarType dtype = at::kFloat;
+  };
+  // A run of the branch that builds a graph, which is dropped.
+  struct InGraph {
+    Tensor value;
+    // Which parameters the value depends on.
+    std::vector<bool> used;
+    // Something that the run made still holds the graph.
+    bool outlives = false;
+  };
 
-  Tensor run(const Tensor& x, const Arguments& arguments, bool record);
-  Tensor run_and_search(const Tensor& x, bool record);
-  // Lets the branch use its tensors within `graph`. Calls `note(handle)` for
-  // each of declared().
-  template <typename Note>
+  // The four ways to run it in forward: without a record, with one, that of a
+  // first call, and with a graph, calling `run(x, arguments)`.
+  Tensor run_unrecorded(const Tensor& x, bool search);
+  Tensor record(const Tensor& x);
+  bool wants_verification() const;
+  Tensor first_call(Call& call, const Tensor& x);
+  template <typename Run>
+  InGraph in_graph(const Tensor& x, const Run& run);
+  // A step of in_graph(): what is held of the graph dies with it.
+  template <typename Run>
+  void run_in_graph(
+      LocalGraph& graph, const Tensor& x, const Run& run, InGraph& result);
+  // See NOTE [First call]. Notes in `seen` whether the branch needs a graph.
+  void verify(
+      const Call& call,
+      const Tensor& x,
+      const Tensor& value,
+      BranchFacts::Seen& seen);
+
+  // Lets the branch use its tensors within `graph`. `handles` get those of
+  // declared().
   Arguments enter(
       LocalGraph& graph,
       const variable_list& context,
       const std::vector<LocalGraph::Outer>& outers,
-      const Note& note) const;
+      std::vector<LocalGraph::Handle>& handles) const;
   // What both recomputes do: `run(replay)` is the value, made by calls of
   // replay(part of x, its number).
   template <typename Run>
@@ -124,6 +165,7 @@ class RecordedBranch {
       std::size_t chunk,
       const Tensor& x,
       const Arguments& arguments) const;
+  void check_not_replaced() const;
 
   Place place_;
   Branch branch_;
@@ -133,15 +175,6 @@ class RecordedBranch {
   variable_list parameters_;
   TensorVersions context_versions_;
   TensorVersions parameter_versions_;
-  // What one call returned and saw.
-  struct Call {
-    Call(const Branch& branch, const Tensor& x, const RecordOptions& options)
-        : record(branch, x, options) {}
-
-    CallRecord record;
-    at::DimVector sizes;
-    at::ScalarType dtype = at::kFloat;
-  };
   std::vector<Call> calls_;
 };
 

@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "recompute/restore.h"
+#include "recompute/verification.h"
 
 namespace torchrev {
 namespace detail {
@@ -19,25 +19,35 @@ std::recursive_mutex& recompute_mutex() {
 
 }  // namespace
 
-Replay::Replay(const CallRecord& record) : record_(record) {
-  const auto& state = record.state_;
-  auto& callable = record.branch_.callable();
-  before_.attributes = callable.attributes();
-  // A recompute that restores nothing shared takes no lock: backward passes of
-  // several threads then run side by side.
-  const bool changed = !same_attributes(before_.attributes, state.attributes);
-  if (record.random_ || !state.buffers.empty() || changed) {
-    lock_ = std::unique_lock<std::recursive_mutex>(recompute_mutex());
-  }
-  before_.buffers = copies_of(state.buffers);
-  if (changed) {
-    callable.set_attributes(state.attributes);
-  }
-  write_back(state.buffers);
+// A recompute that restores nothing shared takes no lock: backward passes of
+// several threads then run side by side.
+std::unique_lock<std::recursive_mutex> Replay::lock_for(
+    const CallRecord& record) {
+  const bool shares = record.random_ || !record.buffers_.copies().empty() ||
+                      !record.written_.empty() ||
+                      !record.attributes_.hold(record.branch_.callable());
+  return shares ? std::unique_lock<std::recursive_mutex>(recompute_mutex())
+                : std::unique_lock<std::recursive_mutex>();
 }
 
-Replay::~Replay() {
-  before_.restore(record_.branch_);
+void Replay::Found::restore() const {
+  state.restore(*branch);
+  parameters.restore();
+}
+
+Replay::Replay(const CallRecord& record)
+    : record_(record),
+      lock_(lock_for(record)),
+      found_(Found{
+          &record.branch_,
+          {Attributes::of(record.branch_.callable()),
+           copies_of(record.buffers_.copies())},
+          ParameterWrites(record.written_)}) {
+  record.buffers_.check_unchanged(record.place_);
+  // Attributes first: a buffer is one where a TorchScript module assigned
+  // another tensor to its name.
+  record.attributes_.restore(record.branch_.callable());
+  write_back(record.buffers_.copies());
 }
 
 Tensor Replay::operator()(
@@ -52,6 +62,7 @@ Tensor Replay::operator()(
         RandomState::capture(record_.devices_));
     record_.random_->restore();
   }
+  const WithoutVerification no_verification;
   ReplayScope scope(record_.decisions_);
   auto out = record_.branch_.callable().forward(x, context, parameters);
   scope.check_complete();

@@ -4,18 +4,22 @@
 
 #include <mutex>
 
+#include "recompute/branch_state.h"
 #include "recompute/call_record.h"
+#include "recompute/parameter_writes.h"
+#include "recompute/restore.h"
 
 namespace torchrev {
 namespace detail {
 
 // One more run of a recorded call. While a Replay lives, buffers and attributes
 // of the branch are those of the recorded forward, since the local gradient may
-// read them; afterwards they are as if there had been no recompute.
+// read them; afterwards they, and its parameters, are as if there had been no
+// recompute.
 class Replay {
  public:
+  // Throws c10::ValueError if a buffer that counts as unchanged was changed.
   explicit Replay(const CallRecord& record);
-  ~Replay();
   Replay(const Replay&) = delete;
   Replay& operator=(const Replay&) = delete;
 
@@ -23,9 +27,20 @@ class Replay {
       const Tensor& x, at::TensorList context, at::TensorList parameters);
 
  private:
+  // What the replay puts back, also where it throws.
+  struct Found {
+    const Branch* branch;
+    BranchState state;
+    ParameterWrites parameters;
+
+    void restore() const;
+  };
+  static std::unique_lock<std::recursive_mutex> lock_for(
+      const CallRecord& record);
+
   const CallRecord& record_;
   std::unique_lock<std::recursive_mutex> lock_;
-  BranchState before_;
+  Restore<Found> found_;
 };
 
 }  // namespace detail

@@ -38,5 +38,25 @@ void TensorVersions::check(
   }
 }
 
+bool TensorVersions::written(const std::vector<Tensor>& tensors) const {
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    if (look(tensors[i]).version != seen_[i].version) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void TensorVersions::note_handles(const std::vector<Tensor>& tensors) {
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    seen_[i].handles = static_cast<uint32_t>(tensors[i].use_count());
+  }
+}
+
+bool TensorVersions::lost_a_handle(
+    std::size_t i, const Tensor& tensor, std::size_t more) const {
+  return tensor.use_count() < seen_[i].handles + more;
+}
+
 }  // namespace detail
 }  // namespace torchrev

@@ -22,10 +22,21 @@ class TensorVersions {
       const char* what,
       const std::vector<Tensor>& tensors) const;
 
+  // Whether one of `tensors` was written since.
+  bool written(const std::vector<Tensor>& tensors) const;
+
+  // Notes how many handles there are of each, for lost_a_handle().
+  void note_handles(const std::vector<Tensor>& tensors);
+  // Whether tensor `i` of them, `tensor`, which now has `more` handles of ours
+  // than then, has lost one since: an assignment to a member takes one away.
+  bool lost_a_handle(
+      std::size_t i, const Tensor& tensor, std::size_t more) const;
+
  private:
   struct Seen {
     uint32_t version;
     bool requires_grad;
+    uint32_t handles = 0;
   };
   static Seen look(const Tensor& tensor);
 

@@ -39,8 +39,8 @@ bool Step::rebuilds() const {
 
 variable_list StepGradients::in_order() && {
   variable_list list;
-  // And room for two arguments of the node that are no tensors.
-  list.reserve(declared.size() + kDeclared + 2);
+  // And room for an argument of the node that is no tensor.
+  list.reserve(declared.size() + kDeclared + 1);
   list.push_back(std::move(addend));
   list.push_back(std::move(other));
   for (auto& gradient : declared) {
@@ -64,6 +64,7 @@ void PartBackward::finish(
   };
   if (arithmetic.is_additive() || !wanted.differentiate) {
     graph.check(step.place(), value);
+    step.recorded.check_used(graph, branch);
     // Without its graph, the storage of the value can take up the addend, if
     // nothing in the graph has saved it.
     value = value.detach();
@@ -77,6 +78,7 @@ void PartBackward::finish(
   coupled = input.handle;
   graph.check(
       step.place(), arithmetic.couple(step.place(), input.alias, value, alias));
+  step.recorded.check_used(graph, branch);
 }
 
 }  // namespace detail

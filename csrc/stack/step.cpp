@@ -6,6 +6,8 @@
 
 #include <utility>
 
+#include "branch/branch_facts.h"
+#include "recompute/graph_mode.h"
 #include "tensors.h"
 
 namespace torchrev {
@@ -16,7 +18,10 @@ namespace {
 using torch::autograd::AutogradContext;
 
 RecordOptions record_options(const ReversibleOptions& options) {
-  return {options.preserve_rng_state(), options.verify_constant_buffers()};
+  return {
+      options.preserve_rng_state(),
+      {options.mutable_buffers(), options.verify_constant_buffers()},
+      options.verify_first_call()};
 }
 
 }  // namespace
@@ -46,6 +51,7 @@ Tensor Step::forward(
     const auto input = arithmetic.leave(y);
     auto value =
         recorded.run(input, arithmetic.value_sizes(input.sizes()), mode);
+    const at::NoGradGuard no_grad;
     return arithmetic.join(place(), x, std::move(value), y, layout);
   };
   const auto& chunks = recorded.chunks();
@@ -69,11 +75,10 @@ struct StepFunction : torch::autograd::Function<StepFunction> {
       const Tensor& addend,
       const Tensor& other,
       at::TensorList /*declared*/,
-      const c10::intrusive_ptr<Step>& step,
-      bool search) {
+      const c10::intrusive_ptr<Step>& step) {
     // An undefined gradient stays one: nothing is differentiated for it.
     ctx->set_materialize_grads(false);
-    auto out = step->forward(addend, other, {/*record=*/true, search});
+    auto out = step->forward(addend, other, {/*record=*/true});
     ctx->save_for_backward(step->recorded.release_context());
     ctx->saved_data["step"] = c10::IValue::make_capsule(step);
     return out;
@@ -85,8 +90,8 @@ struct StepFunction : torch::autograd::Function<StepFunction> {
     const auto step = c10::static_intrusive_pointer_cast<Step>(
         ctx->saved_data["step"].toCapsule());
     auto gradients = step->backward(context, std::move(grads[0]));
-    // `step` and `search` are no tensors.
-    gradients.resize(step->node->num_outputs() + 2);
+    // `step` is no tensor.
+    gradients.resize(step->node->num_outputs() + 1);
     return gradients;
   }
 };
@@ -102,23 +107,21 @@ Tensor apply_step(
     at::TensorList context) {
   const auto step =
       c10::make_intrusive<Step>(segment, id, branch, other, context);
-  const auto declared = step->recorded.declared();
-  const bool grad_mode = at::GradMode::is_enabled();
+  auto declared = step->recorded.declared();
+  const bool graph = records_graph();
   const bool tracked =
-      grad_mode &&
+      graph &&
       (addend.requires_grad() || other.requires_grad() || !declared.empty());
-  // A module that trains something is looked through in every backward; a
-  // function has to be before its first, since a capture is silent there.
-  const bool search = grad_mode && !branch.searched() &&
-                      (branch.callable().takes_parameters() || !tracked);
   if (!tracked) {
-    at::NoGradGuard no_grad;
+    const bool search = graph && !branch.facts().searched;
     return step->forward(addend, other, {/*record=*/false, search});
   }
-  auto out = StepFunction::apply(
-      addend, other, at::TensorList(declared), step, search);
+  auto out =
+      StepFunction::apply(addend, other, at::TensorList(declared), step);
   // Not owned: the node owns the step, and a pointer back would be a cycle.
   step->node = out.grad_fn().get();
+  declared.clear();
+  step->recorded.note_handles();
   return out;
 }
 

@@ -8,7 +8,6 @@
 #include <torchrev/detail/callable.h>
 #include <torchrev/export.h>
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <type_traits>
@@ -18,6 +17,10 @@
 namespace torchrev {
 
 using at::Tensor;
+
+namespace detail {
+class BranchFacts;
+}
 
 /// One residual function, F or G of a reversible block, whatever it is made
 /// of. A handle: copies share the module, its parameters and its buffers, so
@@ -122,10 +125,9 @@ class TORCHREV_API Branch {
   bool has_mutable_buffers() const {
     return mutable_buffers_;
   }
-  /// For the library: set once the branch has been searched for undeclared
-  /// tensors; shared by copies.
-  std::atomic<bool>& searched() const {
-    return *searched_;
+  /// For the library: what earlier calls have shown; copies share it.
+  detail::BranchFacts& facts() const {
+    return *facts_;
   }
 
  private:
@@ -141,8 +143,7 @@ class TORCHREV_API Branch {
   static void check_not_null(const void* module);
 
   std::shared_ptr<detail::Callable> callable_;
-  std::shared_ptr<std::atomic<bool>> searched_ =
-      std::make_shared<std::atomic<bool>>(false);
+  std::shared_ptr<detail::BranchFacts> facts_;
   Routing routing_ = Routing::kDefault;
   std::vector<int64_t> indices_;
   bool mutable_buffers_ = false;

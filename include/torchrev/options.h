@@ -80,6 +80,20 @@ struct TORCHREV_API ReversibleOptions {
   /// How a stream takes up what a branch returns; see coupling.h. Never null.
   /// Default: additive_coupling().
   TORCH_ARG(std::shared_ptr<const Coupling>, coupling) = additive_coupling();
+  /// Whether all buffers of all branches count as state that forward may change
+  /// (copies are kept of those that it does change), as for branches made by
+  /// Branch::mutable_buffers(). Otherwise those of more than 1 MiB count as
+  /// constant, and an error says so at the first call if one is not.
+  /// Default: false.
+  TORCH_ARG(bool, mutable_buffers) = false;
+  /// Whether the first call of a branch, in each combination of train / eval
+  /// flags, is run twice and has to give the same: to the bit on the CPU, to
+  /// rounding elsewhere. What a branch depends on and no one can put back (a
+  /// member that forward changes, a generator of its own, a clock) is an error
+  /// there in place of a wrong gradient. A function is checked once for each
+  /// Branch that is called again; of those that are made for one call, the
+  /// first of a type are. Default: true.
+  TORCH_ARG(bool, verify_first_call) = true;
   /// Debugging aid: check after each forward of a branch that the buffers which
   /// count as constant (more than 1 MiB, see Branch::mutable_buffers) still
   /// hold what they held before. Costs a copy of them. Default: false.

@@ -5,8 +5,10 @@
 #include <torch/csrc/api/include/torch/nn/module.h>
 #include <torchrev/export.h>
 
+#include <functional>
 #include <memory>
 #include <type_traits>
+#include <typeindex>
 #include <utility>
 #include <vector>
 
@@ -35,9 +37,9 @@ class TORCHREV_API Callable {
   /// What forward may write to, in a fixed order.
   virtual std::vector<Tensor> buffers() const = 0;
 
-  /// State besides tensors' contents: train / eval flags, and what a
-  /// TorchScript module assigns to its attributes. `set_attributes` takes what
-  /// `attributes` returned.
+  /// State besides tensors' contents: train / eval flags, and what the
+  /// attributes of a TorchScript module refer to, its parameters included.
+  /// `set_attributes` takes what `attributes` returned.
   virtual std::vector<c10::IValue> attributes() const = 0;
   virtual void set_attributes(const std::vector<c10::IValue>& values) = 0;
 
@@ -53,6 +55,26 @@ class TORCHREV_API Callable {
 
   /// Whether parameters are arguments (Branch::function).
   virtual bool takes_parameters() const {
+    return false;
+  }
+
+  /// Which branches are one: what the library has seen of one of them, it knows
+  /// of all.
+  struct Identity {
+    /// Of the module; null for a branch that is one by itself.
+    const void* address = nullptr;
+    /// Whether the module is gone, and its address may be another's.
+    std::function<bool()> expired;
+    /// Of a function: its type. `void` for a module.
+    std::type_index type = typeid(void);
+  };
+  virtual Identity identity() const {
+    return {};
+  }
+
+  /// Whether a first run without a graph spoils later ones with a graph: the
+  /// executor of TorchScript specialises on what it sees.
+  virtual bool needs_graph() const {
     return false;
   }
 
@@ -74,6 +96,7 @@ class TORCHREV_API ModuleCallable : public Callable {
   std::vector<Tensor> buffers() const override;
   std::vector<c10::IValue> attributes() const override;
   void set_attributes(const std::vector<c10::IValue>& values) override;
+  Identity identity() const override;
   std::shared_ptr<torch::nn::Module> module() override;
 
  protected:

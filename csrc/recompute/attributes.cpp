@@ -1,0 +1,152 @@
+#include "recompute/attributes.h"
+
+#include <algorithm>
+
+#include "recompute/graph_mode.h"
+
+namespace torchrev {
+namespace detail {
+
+namespace {
+
+using c10::IValue;
+
+// Of a list, dictionary (keys and values in turn), tuple or object.
+std::vector<IValue> elements_of(const IValue& value) {
+  if (value.isList()) {
+    return value.toList().vec();
+  }
+  std::vector<IValue> elements;
+  if (value.isGenericDict()) {
+    for (const auto& item : value.toGenericDict()) {
+      elements.push_back(item.key());
+      elements.push_back(item.value());
+    }
+  } else if (value.isTuple()) {
+    const auto tuple = value.toTuple();
+    elements.assign(tuple->elements().begin(), tuple->elements().end());
+  } else if (value.isObject() && !value.isModule()) {
+    elements.assign(
+        value.toObjectRef().slots().begin(), value.toObjectRef().slots().end());
+  }
+  return elements;
+}
+
+bool is_container(const IValue& value) {
+  return value.isList() || value.isGenericDict() || value.isTuple() ||
+         (value.isObject() && !value.isModule());
+}
+
+// A tuple cannot be written: it holds what it always held.
+void set_elements(const IValue& value, const std::vector<IValue>& elements) {
+  if (value.isList()) {
+    auto list = value.toList();
+    list.clear();
+    for (const auto& element : elements) {
+      list.push_back(element);
+    }
+  } else if (value.isGenericDict()) {
+    auto dict = value.toGenericDict();
+    dict.clear();
+    for (std::size_t i = 0; i < elements.size(); i += 2) {
+      dict.insert(elements[i], elements[i + 1]);
+    }
+  } else if (value.isObject()) {
+    const auto object = value.toObject();
+    for (std::size_t i = 0; i < elements.size(); ++i) {
+      object->setSlot(i, elements[i]);
+    }
+  }
+}
+
+// One tensor, number, string or container and itself. Strings are immutable:
+// equal ones are the same.
+bool is_same(const IValue& a, const IValue& b) {
+  return a.is(b) ||
+         (a.isString() && b.isString() && a.toStringRef() == b.toStringRef());
+}
+
+bool are_same(const std::vector<IValue>& a, const std::vector<IValue>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), is_same);
+}
+
+// Replaces what has a graph in `values`, tuples included, which cannot be
+// written. Returns whether there was anything.
+bool refuse_graphs(std::vector<IValue>& values) {
+  bool changed = false;
+  for (auto& value : values) {
+    if (value.isTensor() && value.toTensor().defined() &&
+        value.toTensor().grad_fn()) {
+      value = refusing_alias(value.toTensor());
+      changed = true;
+    } else if (value.isTuple()) {
+      auto elements = elements_of(value);
+      if (refuse_graphs(elements)) {
+        value = c10::ivalue::Tuple::create(std::move(elements));
+        changed = true;
+      }
+    }
+  }
+  return changed;
+}
+
+}  // namespace
+
+Attributes Attributes::of(const Callable& callable) {
+  Attributes attributes;
+  attributes.values_ = callable.attributes();
+  for (const auto& value : attributes.values_) {
+    if (value.isPtrType()) {
+      attributes.note(value);
+    }
+  }
+  return attributes;
+}
+
+void Attributes::note(const IValue& value) {
+  if (!is_container(value) ||
+      std::any_of(
+          containers_.begin(), containers_.end(), [&](const auto& known) {
+            return known.value.is(value);
+          })) {
+    return;
+  }
+  auto elements = elements_of(value);
+  containers_.push_back({value, elements});
+  for (const auto& element : elements) {
+    note(element);
+  }
+}
+
+bool Attributes::hold(const Callable& callable) const {
+  return are_same(values_, callable.attributes()) &&
+         std::all_of(
+             containers_.begin(), containers_.end(), [](const auto& container) {
+               return are_same(
+                   container.elements, elements_of(container.value));
+             });
+}
+
+void Attributes::restore(Callable& callable) const {
+  if (hold(callable)) {
+    return;
+  }
+  callable.set_attributes(values_);
+  for (const auto& container : containers_) {
+    set_elements(container.value, container.elements);
+  }
+}
+
+void refuse_graphs_in_attributes(Callable& callable) {
+  auto attributes = Attributes::of(callable);
+  bool any = refuse_graphs(attributes.values_);
+  for (auto& container : attributes.containers_) {
+    any |= refuse_graphs(container.elements);
+  }
+  if (any) {
+    attributes.restore(callable);
+  }
+}
+
+}  // namespace detail
+}  // namespace torchrev

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <ATen/core/ivalue.h>
+#include <torchrev/branch.h>
+
+#include <vector>
+
+namespace torchrev {
+namespace detail {
+
+// The attributes of a branch by value: train / eval flags, and of a TorchScript
+// module what it keeps, elements of lists and dictionaries included. The
+// contents of tensors are the business of BufferRecord.
+class Attributes {
+ public:
+  static Attributes of(const Callable& callable);
+
+  const std::vector<c10::IValue>& values() const {
+    return values_;
+  }
+
+  // Whether those of `callable` are these.
+  bool hold(const Callable& callable) const;
+  // Makes them so again, in the very lists and dictionaries that they were in.
+  void restore(Callable& callable) const;
+
+ private:
+  friend void refuse_graphs_in_attributes(Callable& callable);
+
+  // A list, dictionary, tuple or object, and its elements.
+  struct Container {
+    c10::IValue value;
+    std::vector<c10::IValue> elements;
+  };
+  // Notes `value`, if it is a container, and those within it.
+  void note(const c10::IValue& value);
+
+  std::vector<c10::IValue> values_;
+  // Outer ones first.
+  std::vector<Container> containers_;
+};
+
+// Attributes whose tensors have a graph (an auxiliary loss, the weight that a
+// hook computes) get aliases of these instead: the graph is gone after the
+// call, and a backward pass through an alias is an error that says so.
+void refuse_graphs_in_attributes(Callable& callable);
+
+}  // namespace detail
+}  // namespace torchrev

@@ -1,0 +1,197 @@
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include <exception>
+#include <utility>
+
+#include "recompute/graph_mode.h"
+#include "recompute/recorded_branch.h"
+#include "recompute/verification.h"
+
+// How a RecordedBranch runs in forward.
+
+namespace torchrev {
+namespace detail {
+
+namespace {
+
+// A value whose graph is not wanted. A custom Function builds a node even where
+// operators record none; it goes with the graph.
+Tensor without_graph(Tensor value) {
+  return value.defined() && value.requires_grad() ? value.detach()
+                                                  : std::move(value);
+}
+
+// The nodes at which gradients of `parameters` would arrive: a graph that ends
+// in one of them holds it.
+class Accumulators {
+ public:
+  explicit Accumulators(const std::vector<Tensor>& parameters) {
+    for (const auto& parameter : parameters) {
+      if (parameter.requires_grad() && parameter.is_leaf()) {
+        nodes_.push_back(torch::autograd::impl::grad_accumulator(parameter));
+      }
+    }
+    before_ = count();
+  }
+  bool are_held_more() const {
+    return count() > before_;
+  }
+
+ private:
+  std::size_t count() const {
+    std::size_t sum = 0;
+    for (const auto& node : nodes_) {
+      sum += node.use_count();
+    }
+    return sum;
+  }
+
+  std::vector<compat::NodePtr> nodes_;
+  std::size_t before_ = 0;
+};
+
+}  // namespace
+
+// NOTE [Search]
+// A tensor that requires grad and was not declared shows in the graph of its
+// branch. That graph is built in backward only, or never if nothing declared
+// requires grad. So the first call of a branch builds one, which is looked
+// through and dropped.
+
+template <typename Run>
+void RecordedBranch::run_in_graph(
+    LocalGraph& graph, const Tensor& x, const Run& run, InGraph& result) {
+  const auto input = graph.enter(x, {});
+  std::vector<LocalGraph::Handle> declared;
+  const auto arguments = enter(graph, context_, {}, declared);
+  const auto value = run(input.alias, arguments);
+  graph.check(place_, value);
+  result.value = without_graph(value);
+  result.used.assign(parameters_.size(), false);
+  auto handle = declared.end();
+  for (auto i = parameters_.size(); i-- > 0;) {
+    if (parameters_[i].requires_grad()) {
+      result.used[i] = graph.reaches(*--handle);
+    }
+  }
+}
+
+template <typename Run>
+RecordedBranch::InGraph RecordedBranch::in_graph(
+    const Tensor& x, const Run& run) {
+  const at::AutoGradMode grad_mode(true);
+  const Accumulators accumulators(parameters_);
+  InGraph result;
+  std::weak_ptr<void> life;
+  {
+    LocalGraph graph{LocalGraph::Dropped()};
+    life = graph.life();
+    run_in_graph(graph, x, run, result);
+  }
+  refuse_graphs_in_attributes(branch_.callable());
+  result.outlives = !life.expired() || accumulators.are_held_more();
+  return result;
+}
+
+Tensor RecordedBranch::run_unrecorded(const Tensor& x, bool search) {
+  const auto run = [this](const Tensor& x, const Arguments& arguments) {
+    return branch_.callable().forward(
+        x, arguments.context, arguments.parameters);
+  };
+  if (search) {
+    auto value = in_graph(x, run).value;
+    branch_.facts().searched = true;
+    return value;
+  }
+  return without_graph(run(x, {context_, parameters_}));
+}
+
+Tensor RecordedBranch::record(const Tensor& x) {
+  calls_.push_back({{place_, branch_, x, options_}});
+  auto& call = calls_.back();
+  const auto seen = call.record.seen();
+  if (!seen || (!seen->verified && wants_verification())) {
+    return first_call(call, x);
+  }
+  torch::optional<ParameterWrites> writes;
+  if (seen->writes_parameters) {
+    writes.emplace(parameters_);
+  }
+  Tensor value;
+  if (seen->needs_graph) {
+    value = in_graph(x, [&](const Tensor& x, const Arguments& arguments) {
+              return call.record.run(
+                  x, arguments.context, arguments.parameters);
+            }).value;
+  } else {
+    const WithoutGraph without;
+    value = without_graph(call.record.run(x, context_, parameters_));
+  }
+  if (writes) {
+    writes->forgive_unchanged();
+    call.record.wrote_to(parameters_);
+    parameter_versions_ = TensorVersions(parameters_);
+  }
+  call.record.settle();
+  return value;
+}
+
+bool RecordedBranch::wants_verification() const {
+  return options_.verify_first_call && !WithoutVerification::is_active() &&
+         branch_.facts().worth_verifying();
+}
+
+Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
+  const bool verifies = wants_verification();
+  torch::optional<WithoutVerification> nothing_nested;
+  if (verifies) {
+    nothing_nested.emplace();
+  }
+  auto first = in_graph(x, [&](const Tensor& x, const Arguments& arguments) {
+    return call.record.run(x, arguments.context, arguments.parameters);
+  });
+  BranchFacts::Seen seen;
+  seen.needs_graph = first.outlives || branch_.callable().needs_graph();
+  seen.used_parameters = std::move(first.used);
+  seen.writes_parameters = parameter_versions_.written(parameters_);
+  if (seen.writes_parameters) {
+    call.record.wrote_to(parameters_);
+    parameter_versions_ = TensorVersions(parameters_);
+  }
+  seen.changed_buffers = call.record.settle();
+  if (verifies) {
+    verify(call, x, first.value, seen);
+  }
+  branch_.facts().searched = true;
+  call.record.learn(std::move(seen));
+  return std::move(first.value);
+}
+
+void RecordedBranch::verify(
+    const Call& call,
+    const Tensor& x,
+    const Tensor& value,
+    BranchFacts::Seen& seen) {
+  seen.verified = true;
+  if (!seen.needs_graph) {
+    try {
+      const WithoutGraph without;
+      const auto again = Replay(call.record)(x, context_, parameters_);
+      if (gave_the_same(value, again)) {
+        return;
+      }
+    } catch (const std::exception&) {
+      // Shows again below, if it is not for want of a graph.
+    }
+    seen.needs_graph = true;
+  }
+  const auto again =
+      in_graph(x, [&](const Tensor& x, const Arguments& arguments) {
+        return Replay(call.record)(x, arguments.context, arguments.parameters);
+      });
+  check_gave_the_same(place_, gave_the_same(value, again.value));
+}
+
+}  // namespace detail
+}  // namespace torchrev
