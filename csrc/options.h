@@ -47,8 +47,8 @@ void visit_options(const Visit& visit) {
   TORCHREV_VISIT_OPTION(fraction_bits, 0);
   TORCHREV_VISIT_OPTION(drift_tolerance, 0, /*excluded=*/true);
   TORCHREV_VISIT_OPTION(coupling);
-  TORCHREV_VISIT_OPTION(verify_constant_buffers);
   TORCHREV_VISIT_OPTION(mutable_buffers);
+  TORCHREV_VISIT_OPTION(verify_constant_buffers);
   TORCHREV_VISIT_OPTION(verify_first_call);
 #undef TORCHREV_VISIT_OPTION
 }

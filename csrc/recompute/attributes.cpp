@@ -72,16 +72,17 @@ bool are_same(const std::vector<IValue>& a, const std::vector<IValue>& b) {
 
 // Replaces what has a graph in `values`, tuples included, which cannot be
 // written. Returns whether there was anything.
-bool refuse_graphs(std::vector<IValue>& values) {
+bool refuse_graphs(
+    std::vector<IValue>& values, const torch::autograd::edge_list& edges) {
   bool changed = false;
   for (auto& value : values) {
     if (value.isTensor() && value.toTensor().defined() &&
         value.toTensor().grad_fn()) {
-      value = refusing_alias(value.toTensor());
+      value = refusing_alias(value.toTensor(), edges);
       changed = true;
     } else if (value.isTuple()) {
       auto elements = elements_of(value);
-      if (refuse_graphs(elements)) {
+      if (refuse_graphs(elements, edges)) {
         value = c10::ivalue::Tuple::create(std::move(elements));
         changed = true;
       }
@@ -137,11 +138,12 @@ void Attributes::restore(Callable& callable) const {
   }
 }
 
-void refuse_graphs_in_attributes(Callable& callable) {
+void refuse_graphs_in_attributes(
+    Callable& callable, const torch::autograd::edge_list& edges) {
   auto attributes = Attributes::of(callable);
-  bool any = refuse_graphs(attributes.values_);
+  bool any = refuse_graphs(attributes.values_, edges);
   for (auto& container : attributes.containers_) {
-    any |= refuse_graphs(container.elements);
+    any |= refuse_graphs(container.elements, edges);
   }
   if (any) {
     attributes.restore(callable);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ATen/core/ivalue.h>
+#include <torch/csrc/autograd/function.h>
 #include <torchrev/branch.h>
 
 #include <vector>
@@ -25,7 +26,8 @@ class Attributes {
   void restore(Callable& callable) const;
 
  private:
-  friend void refuse_graphs_in_attributes(Callable& callable);
+  friend void refuse_graphs_in_attributes(
+      Callable& callable, const torch::autograd::edge_list& edges);
 
   // A list, dictionary, tuple or object, and its elements.
   struct Container {
@@ -42,8 +44,10 @@ class Attributes {
 
 // Attributes whose tensors have a graph (an auxiliary loss, the weight that a
 // hook computes) get aliases of these instead: the graph is gone after the
-// call, and a backward pass through an alias is an error that says so.
-void refuse_graphs_in_attributes(Callable& callable);
+// call, and a backward pass through an alias is an error that says so. `edges`:
+// those of all that the call depended on.
+void refuse_graphs_in_attributes(
+    Callable& callable, const torch::autograd::edge_list& edges);
 
 }  // namespace detail
 }  // namespace torchrev

@@ -89,7 +89,14 @@ RecordedBranch::InGraph RecordedBranch::in_graph(
     life = graph.life();
     run_in_graph(graph, x, run, result);
   }
-  refuse_graphs_in_attributes(branch_.callable());
+  torch::autograd::edge_list edges;
+  for (const auto& tensor : declared()) {
+    edges.push_back(torch::autograd::impl::gradient_edge(tensor));
+  }
+  if (x.requires_grad()) {
+    edges.push_back(torch::autograd::impl::gradient_edge(x));
+  }
+  refuse_graphs_in_attributes(branch_.callable(), edges);
   result.outlives = !life.expired() || accumulators.are_held_more();
   return result;
 }

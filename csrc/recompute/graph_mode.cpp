@@ -1,8 +1,9 @@
 #include "recompute/graph_mode.h"
 
 #include <c10/core/impl/LocalDispatchKeySet.h>
-#include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/variable.h>
+
+#include <utility>
 
 #include "check.h"
 #include "compat.h"
@@ -14,7 +15,8 @@ namespace {
 
 class Refusal final : public torch::autograd::Node {
  public:
-  explicit Refusal(const Tensor& tensor) {
+  Refusal(const Tensor& tensor, torch::autograd::edge_list edges)
+      : Node(std::move(edges)) {
     add_input_metadata(tensor);
   }
   torch::autograd::variable_list apply(
@@ -31,10 +33,11 @@ bool records_graph() {
              c10::DispatchKey::AutogradFunctionality);
 }
 
-Tensor refusing_alias(const Tensor& tensor) {
+Tensor refusing_alias(
+    const Tensor& tensor, const torch::autograd::edge_list& edges) {
   auto alias = tensor.detach();
   torch::autograd::impl::set_gradient_edge(
-      alias, {compat::make_node<Refusal>(tensor), 0});
+      alias, {compat::make_node<Refusal>(tensor, edges), 0});
   return alias;
 }
 

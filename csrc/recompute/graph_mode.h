@@ -3,6 +3,8 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/edge.h>
+#include <torch/csrc/autograd/function.h>
 
 namespace torchrev {
 namespace detail {
@@ -33,8 +35,10 @@ class WithoutGraph {
 bool records_graph();
 
 // An alias of `tensor` that requires grad and whose backward is an error: what
-// a branch makes is differentiated in the recompute only.
-Tensor refusing_alias(const Tensor& tensor);
+// a branch makes is differentiated in the recompute only. `edges`: those of what
+// it may depend on; a pass that asks for the gradient of one of them comes by.
+Tensor refusing_alias(
+    const Tensor& tensor, const torch::autograd::edge_list& edges);
 
 // Throws that error.
 [[noreturn]] void throw_kept_by_branch();

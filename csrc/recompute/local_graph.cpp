@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <string>
-#include <unordered_map>
 #include <utility>
 
 #include "recompute/graph_mode.h"
@@ -88,7 +87,8 @@ const LocalGraph::Outer LocalGraph::kNowhere;
 
 compat::NodePtr LocalGraph::make_sink(
     const Tensor& value, const Edge& outer) const {
-  auto sink = compat::make_node<Sink>(value, differentiable_ ? outer : Edge());
+  const bool passes_on = differentiable_ || dropped_;
+  auto sink = compat::make_node<Sink>(value, passes_on ? outer : Edge());
   sink->life = life_;
   return sink;
 }
@@ -100,8 +100,13 @@ LocalGraph::Entered LocalGraph::enter(const Tensor& value, const Outer& outer) {
     return {value, handle};
   }
   Tensor alias = value.detach();
-  if (outer.edge.is_valid() || (dropped_ && value.requires_grad())) {
-    ends_.back().sink = make_sink(value, outer.edge);
+  // A dropped graph leads on, so that a pass that asks for what lies before it
+  // comes by, and is refused.
+  const auto edge = dropped_ && value.requires_grad()
+                        ? torch::autograd::impl::gradient_edge(value)
+                        : outer.edge;
+  if (edge.is_valid()) {
+    ends_.back().sink = make_sink(value, edge);
     torch::autograd::impl::set_gradient_edge(alias, {ends_.back().sink, 0});
   }
   return {std::move(alias), handle};
@@ -130,7 +135,7 @@ const compat::NodePtr& LocalGraph::sink_of(std::size_t end) {
   return declared.sink;
 }
 
-int64_t LocalGraph::end_of(const Place& place, const Edge& edge) {
+int64_t LocalGraph::end_of(const Place& place, const Edge& edge) const {
   Node* node = edge.function.get();
   const auto found = by_edge_.find({node, edge.input_nr});
   if (found != by_edge_.end()) {
@@ -141,9 +146,8 @@ int64_t LocalGraph::end_of(const Place& place, const Edge& edge) {
         place,
         c10::str("a captured leaf of shape ", accumulate->variable.sizes()));
   }
-  if (node->thread_id() != thread_) {
-    foreign_.push_back(node);
-  } else if (node->sequence_nr() < sequence_) {
+  // See NOTE [Threads in a branch].
+  if (node->thread_id() == thread_ && node->sequence_nr() < sequence_) {
     throw_undeclared(place, "a captured result of " + node->name());
   }
   return -1;
@@ -173,9 +177,6 @@ void LocalGraph::check(const Place& place, const Tensor& out) {
   } else if (seen_.insert(root.function.get()).second) {
     walk(place, root.function.get());
   }
-  if (!foreign_.empty()) {
-    check_foreign(place);
-  }
 }
 
 void LocalGraph::walk(const Place& place, Node* root) {
@@ -194,44 +195,6 @@ void LocalGraph::walk(const Place& place, Node* root) {
       } else if (seen_.insert(next.function.get()).second) {
         pending.push_back(next.function.get());
       }
-    }
-  }
-}
-
-// See NOTE [Threads in a branch].
-void LocalGraph::check_foreign(const Place& place) const {
-  std::unordered_map<Node*, std::vector<Node*>> parents;
-  std::unordered_map<Node*, std::size_t> held_elsewhere;
-  std::vector<Node*> pending;
-  const auto note = [&](Node* parent, const Edge& edge) {
-    if (is_sink(edge.function.get())) {
-      pending.push_back(parent);
-    } else if (edge.is_valid()) {
-      parents[edge.function.get()].push_back(parent);
-      held_elsewhere[edge.function.get()] = edge.function.use_count();
-    }
-  };
-  for (auto* node : seen_) {
-    for (const auto& edge : node->next_edges()) {
-      note(node, edge);
-    }
-  }
-  for (const auto& root : roots_) {
-    note(nullptr, root);
-  }
-  std::unordered_set<Node*> depends;
-  while (!pending.empty()) {
-    auto* node = pending.back();
-    pending.pop_back();
-    if (node && depends.insert(node).second) {
-      const auto& above = parents[node];
-      pending.insert(pending.end(), above.begin(), above.end());
-    }
-  }
-  for (auto* node : foreign_) {
-    if (depends.count(node) == 0 &&
-        held_elsewhere[node] > parents[node].size()) {
-      throw_undeclared(place, "a captured result of " + node->name());
     }
   }
 }

@@ -37,9 +37,9 @@ using torch::autograd::variable_list;
 //
 // NOTE [Threads in a branch]
 // A node tells the thread that made it, and when, in that thread's count. One of
-// this thread that is older than the graph is captured. One of another thread,
-// to which the branch has handed a part of its work, is not if it depends on
-// what was entered here, nor if nobody but the graph holds it.
+// this thread that is older than the graph is captured. One of another thread
+// is taken for a part of the branch's work that it has handed to that thread: a
+// captured one was found at the first call, which runs in the thread of forward.
 //
 // Use: construct, enter and declare, run the branch with grad mode on, check;
 // then either backward and gradient(handle), or receive(handle) and deliver.
@@ -144,10 +144,9 @@ class LocalGraph {
   bool is_sink(const torch::autograd::Node* node) const;
   const compat::NodePtr& sink_of(std::size_t end);
   // The declared end that `edge` leads to, or -1 for an inner one.
-  int64_t end_of(const Place& place, const Edge& edge);
+  int64_t end_of(const Place& place, const Edge& edge) const;
   void link(torch::autograd::Node* node, std::size_t edge, int64_t end);
   void walk(const Place& place, torch::autograd::Node* root);
-  void check_foreign(const Place& place) const;
   void redirect();
   variable_list execute(
       at::TensorList grads, const torch::autograd::edge_list& captured);
@@ -163,8 +162,6 @@ class LocalGraph {
       by_edge_;
   std::vector<Link> links_;
   std::unordered_set<torch::autograd::Node*> seen_;
-  // Those among them that another thread made.
-  std::vector<torch::autograd::Node*> foreign_;
   // Of the tensors that were checked; invalid for one without a graph.
   torch::autograd::edge_list roots_;
 };

@@ -2,6 +2,7 @@
 
 #include <torchrev/remember.h>
 
+#include "compat.h"
 #include "recompute/no_trace.h"
 #include "recompute/replay.h"
 #include "support/autocast.h"
@@ -36,12 +37,15 @@ Branch over_buffer(const Tensor& buffer, std::function<Tensor(Tensor)> fn) {
 class CallRecordTest : public testing::Test {
  protected:
   Tensor call(CallRecord& record) const {
-    return record.run({"entry", StepId{3, Role::kF}}, x, {}, {});
+    auto value = record.run(x, {}, {});
+    record.settle();
+    return value;
   }
   Tensor replay(const CallRecord& record) const {
     return Replay(record)(x, {}, {});
   }
 
+  const detail::Place place = {"entry", StepId{3, Role::kF}};
   Tensor x = torch::randn({3, kWidth});
 };
 
@@ -54,7 +58,7 @@ TEST_F(ReplayTest, DrawsTheNumbersOfTheCall) {
   const Branch noisy = Branch::function([](const Tensor& x, auto, auto) {
     return x * torch::randn({1}) + torch::randn({3}, at::kDouble).sum();
   });
-  CallRecord record(noisy, x, {});
+  CallRecord record(place, noisy, x, {});
   const auto expected = call(record);
   torch::randn({1});
   const auto state = generator_state();
@@ -71,7 +75,7 @@ TEST_F(ReplayTest, NothingIsKeptOfACallThatDrewNothing) {
         Branch::function([&draws](const Tensor& x, auto, auto) {
           return draws ? x * torch::rand({1}) : x * 1;
         });
-    CallRecord record(branch, x, {});
+    CallRecord record(place, branch, x, {});
     call(record);
     draws = true;
     const auto state = generator_state();
@@ -85,7 +89,7 @@ TEST_F(ReplayTest, WithoutPreserveRngStateDrawsAnew) {
       [](const Tensor& x, auto, auto) { return torch::rand_like(x); });
   RecordOptions options;
   options.preserve_rng_state = false;
-  CallRecord record(noisy, x, options);
+  CallRecord record(place, noisy, x, options);
   const auto value = call(record);
   EXPECT_FALSE(BitEqual(replay(record), value));
 }
@@ -102,7 +106,7 @@ TEST_F(ReplayTest, SeesAutocastAsInTheCallButItsCache) {
     Tensor value;
     {
       const Autocast autocast(on);
-      record = std::make_unique<CallRecord>(product, x, RecordOptions());
+      record = std::make_unique<CallRecord>(place, product, x, RecordOptions());
       value = call(*record);
       EXPECT_TRUE(at::autocast::is_autocast_cache_enabled());
     }
@@ -118,7 +122,7 @@ TEST_F(ReplayTest, SeesAutocastAsInTheCallButItsCache) {
 
 TEST_F(ReplayTest, SeesTheTrainingFlagOfTheCall) {
   torch::nn::Dropout dropout(0.5);
-  CallRecord record(dropout, x, {});
+  CallRecord record(place, dropout, x, {});
   const auto value = call(record);
   EXPECT_FALSE(BitEqual(value, x));
   dropout->eval();
@@ -126,24 +130,79 @@ TEST_F(ReplayTest, SeesTheTrainingFlagOfTheCall) {
   EXPECT_FALSE(dropout->is_training());
 }
 
-TEST_F(ReplayTest, SeesSmallBuffersAsInTheCallForAsLongAsItLives) {
+TEST_F(ReplayTest, SeesChangedBuffersAsInTheCallForAsLongAsItLives) {
   const auto scale = torch::full({1}, 2.f);
-  const auto branch =
-      over_buffer(scale, [scale](const Tensor& x) { return x * scale; });
-  CallRecord record(branch, x, {});
+  const auto branch = over_buffer(scale, [scale](const Tensor& x) {
+    const auto value = x * scale;
+    scale.add_(1);
+    return value;
+  });
+  CallRecord record(place, branch, x, {});
   call(record);
   scale.fill_(5);
   {
     Replay replay(record);
     EXPECT_TRUE(BitEqual(replay(x, {}, {}), x * 2));
-    EXPECT_EQ(scale.item<float>(), 2);
+    EXPECT_EQ(scale.item<float>(), 3);
   }
   EXPECT_EQ(scale.item<float>(), 5);
 }
 
+TEST_F(ReplayTest, RefusesABufferThatForwardLeftAloneAndThatHasChangedSince) {
+  const auto scale = torch::full({1}, 2.f);
+  const auto branch =
+      over_buffer(scale, [scale](const Tensor& x) { return x * scale; });
+  CallRecord record(place, branch, x, {});
+  call(record);
+  EXPECT_TRUE(BitEqual(replay(record), x * 2));
+  scale.fill_(5);
+  EXPECT_THROW_WITH(
+      replay(record),
+      c10::ValueError,
+      "buffers of F of block 3 to be as in forward",
+      "shape [1]",
+      "mutable_buffers()");
+  EXPECT_EQ(scale.item<float>(), 5);
+}
+
+TEST_F(ReplayTest, GivesAResizedBufferTheSizeOfTheCall) {
+  const auto lowest = torch::zeros({0});
+  const auto branch = over_buffer(lowest, [lowest](const Tensor& x) {
+    const auto value = x + lowest.numel();
+    lowest.resize_({kWidth}).fill_(7);
+    return value;
+  });
+  CallRecord record(place, branch, x, {});
+  const auto value = call(record);
+  EXPECT_TRUE(BitEqual(replay(record), value));
+  EXPECT_TRUE(BitEqual(lowest, torch::full({kWidth}, 7.f)));
+}
+
+TEST_F(ReplayTest, LeavesParametersThatTheCallWroteToAsItFindsThem) {
+  const auto weight = torch::ones({kWidth}).requires_grad_();
+  const Branch branch = Branch::function(
+      [weight](const Tensor& x, auto, auto) {
+        const at::NoGradGuard no_grad;
+        weight.add_(1);
+        return x * weight;
+      },
+      {weight});
+  CallRecord record(place, branch, x, {});
+  call(record);
+  record.wrote_to({weight});
+  const auto version = weight._version();
+  replay(record);
+  EXPECT_TRUE(BitEqual(weight, torch::full({kWidth}, 2.f)));
+#if TORCHREV_TORCH_AT_LEAST(2, 0)
+  EXPECT_EQ(weight._version(), version);
+#else
+  (void)version;
+#endif
+}
+
 TEST_F(ReplayTest, WritesToNoBufferOnceMore) {
   torch::nn::BatchNorm1d norm(kWidth);
-  CallRecord record(norm, x, {});
+  CallRecord record(place, norm, x, {});
   const auto value = call(record);
   const auto mean = norm->running_mean.clone();
   EXPECT_TRUE(BitEqual(replay(record), value));
@@ -151,44 +210,76 @@ TEST_F(ReplayTest, WritesToNoBufferOnceMore) {
   EXPECT_EQ(norm->num_batches_tracked.item<int64_t>(), 1);
 }
 
-TEST_F(ReplayTest, SeesLargeBuffersAsTheyAreUnlessTheyAreDeclaredMutable) {
+TEST_F(ReplayTest, SeesLargeBuffersAsTheyAre) {
   const auto large = torch::full({kLarge}, 2.0, at::kDouble);
   const auto branch =
       over_buffer(large, [large](const Tensor& x) { return x * large[0]; });
-  for (const bool declared : {false, true}) {
+  CallRecord record(place, branch, x, {});
+  call(record);
+  large.fill_(5);
+  EXPECT_TRUE(BitEqual(replay(record), x * 5));
+}
+
+TEST_F(ReplayTest, SeesLargeBuffersThatAreDeclaredMutableAsInTheCall) {
+  const auto large = torch::full({kLarge}, 2.0, at::kDouble);
+  const auto branch = over_buffer(large, [large](const Tensor& x) {
+    const auto value = x * large[0];
+    large.add_(1);
+    return value;
+  });
+  RecordOptions all_mutable;
+  all_mutable.buffers.all_mutable = true;
+  for (const bool by_branch : {false, true}) {
     large.fill_(2);
-    CallRecord record(declared ? branch.mutable_buffers() : branch, x, {});
+    CallRecord record(
+        place,
+        by_branch ? branch.mutable_buffers() : branch,
+        x,
+        by_branch ? RecordOptions() : all_mutable);
     call(record);
-    large.fill_(5);
-    EXPECT_TRUE(BitEqual(replay(record), x * (declared ? 2 : 5)));
+    EXPECT_TRUE(BitEqual(replay(record), x * 2));
+    EXPECT_EQ(large[0].item<double>(), 3);
   }
 }
 
-TEST_F(CallRecordTest, VerifiesThatLargeBuffersAreConstantIfAskedTo) {
+// The first call is compared always, later ones if asked to.
+TEST_F(CallRecordTest, LargeBufferThatForwardChangesIsRefused) {
   const auto large = torch::zeros({kLarge}, at::kDouble);
-  const auto branch = over_buffer(large, [large](const Tensor& x) {
-    large[7] += 1;
+  bool writes = true;
+  const auto branch = over_buffer(large, [large, &writes](const Tensor& x) {
+    large[7] += writes ? 1 : 0;
     return x;
   });
+  const auto refuses = [&](const RecordOptions& options) {
+    CallRecord record(place, branch, x, options);
+    EXPECT_THROW_WITH(
+        call(record),
+        c10::ValueError,
+        "torchrev::entry",
+        "more than 1 MiB of F of block 3",
+        "shape [131073]",
+        "mutable_buffers()");
+  };
   RecordOptions options;
-  CallRecord trusting(branch, x, options);
+  refuses(options);
+  writes = false;
+  CallRecord first(place, branch, x, options);
+  first.run(x, {}, {});
+  detail::BranchFacts::Seen seen;
+  seen.changed_buffers = first.settle();
+  first.learn(seen);
+  writes = true;
+  CallRecord trusting(place, branch, x, options);
   EXPECT_NO_THROW(call(trusting));
-  options.verify_constant_buffers = true;
-  CallRecord verifying(branch, x, options);
-  EXPECT_THROW_WITH(
-      call(verifying),
-      c10::ValueError,
-      "torchrev::entry",
-      "more than 1 MiB of F of block 3",
-      "shape [131073]",
-      "mutable_buffers()");
+  options.buffers.verify_constant = true;
+  refuses(options);
 }
 
 TEST_F(ReplayTest, RemembersTheDecisionsOfTheCall) {
   const Branch gate = Branch::function([](const Tensor& x, auto, auto) {
     return x * remember("positive", x > 0);
   });
-  CallRecord record(gate, x, {});
+  CallRecord record(place, gate, x, {});
   const auto value = call(record);
   EXPECT_TRUE(BitEqual(Replay(record)(-x, {}, {}), -value));
 }
@@ -199,7 +290,7 @@ TEST_F(ReplayTest, ThatRemembersLessThanTheCallThrows) {
       Branch::function([&remembers](const Tensor& x, auto, auto) {
         return remembers ? x * remember("positive", x > 0) : x * 1;
       });
-  CallRecord record(branch, x, {});
+  CallRecord record(place, branch, x, {});
   call(record);
   remembers = false;
   EXPECT_THROW_WITH(replay(record), c10::ValueError, "torchrev::remember");
@@ -216,7 +307,7 @@ TEST_F(ReplayTest, ThatThrowsLeavesEverythingAsBefore) {
       },
       {},
       norm->buffers());
-  CallRecord record(branch, x, {});
+  CallRecord record(place, branch, x, {});
   call(record);
   fail = true;
   const auto state = generator_state();
@@ -271,13 +362,11 @@ TEST(BranchStateTest, CopiesBuffersThatMayChangeAndPutsThemBack) {
       [](const Tensor& x, auto, auto) { return x; },
       {},
       {small, large, expanded});
-  const auto buffers = detail::buffers_of(branch);
-  ASSERT_EQ(buffers.changing.size(), 1u);
-  EXPECT_TRUE(buffers.changing[0].buffer.is_same(small));
-  ASSERT_EQ(buffers.constant.size(), 1u);
-  EXPECT_TRUE(buffers.constant[0].buffer.is_same(large));
+  const auto copies = detail::copies_of_buffers(branch);
+  ASSERT_EQ(copies.size(), 1u);
+  EXPECT_TRUE(copies[0].buffer.is_same(small));
 
-  const detail::BranchState state{{}, detail::copies_of(buffers.changing)};
+  const detail::BranchState state{{}, copies};
   small.zero_();
   // Autograd may have saved the buffer, as it does for batch norm.
   const auto version = small._version();

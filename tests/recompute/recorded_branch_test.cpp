@@ -2,6 +2,7 @@
 
 #include <torch/csrc/autograd/variable.h>
 
+#include "branch/branch_facts.h"
 #include "support/support.h"
 
 // A branch that runs once without a graph, and again, with one.
@@ -19,6 +20,7 @@ using torch::autograd::variable_list;
 constexpr int64_t kWidth = 4;
 const Place kPlace{"entry", StepId{3, Role::kF}};
 constexpr RecordedBranch::Mode kRecord{/*record=*/true, /*search=*/false};
+constexpr RecordedBranch::Mode kSearch{/*record=*/false, /*search=*/true};
 
 LocalGraph::Outer outer_of(const Tensor& tensor, bool wanted = true) {
   return {torch::autograd::impl::gradient_edge(tensor), wanted};
@@ -84,17 +86,16 @@ class RecordedBranchTest : public testing::Test {
   Tensor value;
 };
 
+// Neither the first call, which builds a graph, nor a later one.
 TEST_F(RecordedBranchTest, RunKeepsNoGraph) {
   const Branch branch = mlp(kWidth);
-  ran(branch);
-  for (const bool search : {false, true}) {
+  for (const bool first : {true, false}) {
+    EXPECT_EQ(branch.facts().searched, !first);
     RecordedBranch recorded(kPlace, branch, {}, {1, 0, x}, {});
-    const torch::AutoGradMode grad_mode(search);
     const auto before = MemoryMeter::live();
-    const auto out = recorded.run(x, x.sizes(), {/*record=*/true, search});
+    const auto out = recorded.run(x, x.sizes(), {/*record=*/true});
     EXPECT_FALSE(out.requires_grad());
-    EXPECT_EQ(branch.searched(), search);
-    EXPECT_EQ(MemoryMeter::live(), before + int64_t(out.nbytes())) << search;
+    EXPECT_EQ(MemoryMeter::live(), before + int64_t(out.nbytes())) << first;
   }
 }
 
@@ -178,14 +179,16 @@ TEST_F(RecordedBranchTest, SearchFindsATensorThatWasNotDeclared) {
   const auto captured = torch::ones({kWidth}, at::kDouble).requires_grad_();
   const Branch branch = Branch::function(
       [captured](const Tensor& x, auto, auto) { return x * captured; });
-  EXPECT_NO_THROW(ran(branch));
   RecordedBranch recorded(kPlace, branch, {}, {1, 0, x}, {});
-  EXPECT_THROW_WITH(
-      recorded.run(x, x.sizes(), {/*record=*/true, /*search=*/true}),
-      c10::ValueError,
-      "torchrev::entry",
-      "inside F of block 3 to be declared",
-      "a captured leaf of shape [4]");
+  EXPECT_NO_THROW(recorded.run(x, x.sizes(), {}));
+  for (const auto mode : {kRecord, kSearch}) {
+    EXPECT_THROW_WITH(
+        recorded.run(x, x.sizes(), mode),
+        c10::ValueError,
+        "torchrev::entry",
+        "inside F of block 3 to be declared",
+        "a captured leaf of shape [4]");
+  }
 }
 
 TEST_F(RecordedBranchTest, ChangedParameterIsRefused) {
