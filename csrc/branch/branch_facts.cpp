@@ -107,8 +107,8 @@ std::shared_ptr<const BranchFacts::Seen> BranchFacts::learn(
   }
   auto shared = std::make_shared<const Seen>(std::move(seen));
   const std::lock_guard<std::mutex> lock(mutex_);
-  const auto same = std::find_if(
-      entries_.begin(), entries_.end(), [&](const Entry& entry) {
+  const auto same =
+      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
         return entry.flags == flags;
       });
   if (same != entries_.end()) {

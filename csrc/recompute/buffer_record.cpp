@@ -24,8 +24,7 @@ void check_large(const Place& place, const Tensor& buffer, bool same) {
       same,
       place.entry,
       c10::str("the buffers of more than 1 MiB of ", place, " to be constant"),
-      c10::str(
-          "one of shape ", buffer.sizes(), " that its forward changed"),
+      c10::str("one of shape ", buffer.sizes(), " that its forward changed"),
       "Declare it with Branch::mutable_buffers(), or set mutable_buffers.");
 }
 

@@ -20,9 +20,7 @@ CallRecord::CallRecord(
       attributes_(Attributes::of(branch.callable())),
       seen_(branch.facts().find(attributes_.values())),
       buffers_(
-          branch,
-          options.buffers,
-          seen_ ? &seen_->changed_buffers : nullptr) {}
+          branch, options.buffers, seen_ ? &seen_->changed_buffers : nullptr) {}
 
 Tensor CallRecord::run(
     const Tensor& x, at::TensorList context, at::TensorList parameters) {

@@ -45,13 +45,22 @@ class CallRecord {
   Tensor run(
       const Tensor& x, at::TensorList context, at::TensorList parameters);
 
+  // Whether the call drew random numbers, as far as that is known.
+  bool draws() const {
+    return random_ || !preserve_rng_;
+  }
+  // What the generators are that it may draw from.
+  RandomState generators() const {
+    return RandomState::capture(devices_);
+  }
+
   // Call it once after run(): see BufferRecord.
   std::vector<bool> settle() {
     return buffers_.settle(place_);
   }
 
-  // Tells that the call wrote to `parameters`, or may have: a replay then leaves
-  // them as it finds them.
+  // Tells that the call wrote to `parameters`, or may have: a replay then
+  // leaves them as it finds them.
   void wrote_to(const std::vector<Tensor>& parameters) {
     written_ = parameters;
   }

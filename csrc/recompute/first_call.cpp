@@ -127,10 +127,10 @@ Tensor RecordedBranch::record(const Tensor& x) {
   }
   Tensor value;
   if (seen->needs_graph) {
-    value = in_graph(x, [&](const Tensor& x, const Arguments& arguments) {
-              return call.record.run(
-                  x, arguments.context, arguments.parameters);
-            }).value;
+    value =
+        in_graph(x, [&](const Tensor& x, const Arguments& arguments) {
+          return call.record.run(x, arguments.context, arguments.parameters);
+        }).value;
   } else {
     const WithoutGraph without;
     value = without_graph(call.record.run(x, context_, parameters_));
@@ -158,6 +158,7 @@ Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
   auto first = in_graph(x, [&](const Tensor& x, const Arguments& arguments) {
     return call.record.run(x, arguments.context, arguments.parameters);
   });
+  const auto end = call.record.generators();
   BranchFacts::Seen seen;
   seen.needs_graph = first.outlives || branch_.callable().needs_graph();
   seen.used_parameters = std::move(first.used);
@@ -168,7 +169,7 @@ Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
   }
   seen.changed_buffers = call.record.settle();
   if (verifies) {
-    verify(call, x, first.value, seen);
+    verify(call, x, first.value, end, seen);
   }
   branch_.facts().searched = true;
   call.record.learn(std::move(seen));
@@ -179,25 +180,31 @@ void RecordedBranch::verify(
     const Call& call,
     const Tensor& x,
     const Tensor& value,
+    const RandomState& end,
     BranchFacts::Seen& seen) {
-  seen.verified = true;
+  bool drew_otherwise = false;
+  const auto replay = [&](const Tensor& x, const Arguments& arguments) {
+    Replay replay(call.record);
+    replay.expect_end(end);
+    auto again = replay(x, arguments.context, arguments.parameters);
+    drew_otherwise = replay.drew_otherwise();
+    return again;
+  };
   if (!seen.needs_graph) {
     try {
       const WithoutGraph without;
-      const auto again = Replay(call.record)(x, context_, parameters_);
-      if (gave_the_same(value, again)) {
-        return;
-      }
+      seen.verified = gave_the_same(value, replay(x, {context_, parameters_}));
     } catch (const std::exception&) {
       // Shows again below, if it is not for want of a graph.
     }
+    if (seen.verified || drew_otherwise) {
+      return;
+    }
     seen.needs_graph = true;
   }
-  const auto again =
-      in_graph(x, [&](const Tensor& x, const Arguments& arguments) {
-        return Replay(call.record)(x, arguments.context, arguments.parameters);
-      });
-  check_gave_the_same(place_, gave_the_same(value, again.value));
+  seen.verified = gave_the_same(value, in_graph(x, replay).value);
+  // Where another thread drew meanwhile, the next call is the first.
+  check_gave_the_same(place_, seen.verified || drew_otherwise);
 }
 
 }  // namespace detail

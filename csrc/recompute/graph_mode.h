@@ -35,8 +35,9 @@ class WithoutGraph {
 bool records_graph();
 
 // An alias of `tensor` that requires grad and whose backward is an error: what
-// a branch makes is differentiated in the recompute only. `edges`: those of what
-// it may depend on; a pass that asks for the gradient of one of them comes by.
+// a branch makes is differentiated in the recompute only. `edges`: those of
+// what it may depend on; a pass that asks for the gradient of one of them comes
+// by.
 Tensor refusing_alias(
     const Tensor& tensor, const torch::autograd::edge_list& edges);
 

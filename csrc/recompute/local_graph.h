@@ -36,10 +36,11 @@ using torch::autograd::variable_list;
 //
 //
 // NOTE [Threads in a branch]
-// A node tells the thread that made it, and when, in that thread's count. One of
-// this thread that is older than the graph is captured. One of another thread
-// is taken for a part of the branch's work that it has handed to that thread: a
-// captured one was found at the first call, which runs in the thread of forward.
+// A node tells the thread that made it, and when, in that thread's count. One
+// of this thread that is older than the graph is captured. One of another
+// thread is taken for a part of the branch's work that it has handed to that
+// thread: a captured one was found at the first call, which runs in the thread
+// of forward.
 //
 // Use: construct, enter and declare, run the branch with grad mode on, check;
 // then either backward and gradient(handle), or receive(handle) and deliver.

@@ -13,8 +13,7 @@ namespace detail {
 ParameterWrites::ParameterWrites(const std::vector<Tensor>& parameters) {
   for (const auto& parameter : parameters) {
     if (!parameter.is_inference()) {
-      items_.push_back(
-          {parameter, copy_of(parameter), version_of(parameter)});
+      items_.push_back({parameter, copy_of(parameter), version_of(parameter)});
     }
   }
 }

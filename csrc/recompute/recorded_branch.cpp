@@ -176,12 +176,11 @@ void RecordedBranch::check_not_replaced() const {
             now[i].is_same(parameters_[i]),
         place_.entry,
         c10::str("the parameters of ", place_, " to be those of forward"),
-        i < parameters_.size()
-            ? c10::str(
-                  "one of shape ",
-                  parameters_[i].sizes(),
-                  " that was replaced by another tensor")
-            : "more of them",
+        i < parameters_.size() ? c10::str(
+                                     "one of shape ",
+                                     parameters_[i].sizes(),
+                                     " that was replaced by another tensor")
+                               : "more of them",
         "Call backward before you replace a parameter, or write to it "
         "(copy_) in place of replacing it.");
   }
@@ -208,7 +207,8 @@ void RecordedBranch::check_used(
             !seen->used_parameters[i] ||
             !parameter_versions_.lost_a_handle(i, parameters_[i], 1),
         place_.entry,
-        c10::str("the recompute of ", place_, " to use the parameters of forward"),
+        c10::str(
+            "the recompute of ", place_, " to use the parameters of forward"),
         c10::str(
             "one of shape ",
             parameters_[i].sizes(),

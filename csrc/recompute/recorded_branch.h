@@ -139,10 +139,12 @@ class RecordedBranch {
   void run_in_graph(
       LocalGraph& graph, const Tensor& x, const Run& run, InGraph& result);
   // See NOTE [First call]. Notes in `seen` whether the branch needs a graph.
+  // `end`: of the generators, after the call.
   void verify(
       const Call& call,
       const Tensor& x,
       const Tensor& value,
+      const RandomState& end,
       BranchFacts::Seen& seen);
 
   // Lets the branch use its tensors within `graph`. `handles` get those of

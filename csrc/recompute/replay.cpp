@@ -66,6 +66,8 @@ Tensor Replay::operator()(
   ReplayScope scope(record_.decisions_);
   auto out = record_.branch_.callable().forward(x, context, parameters);
   scope.check_complete();
+  drew_otherwise_ = end_ && record_.draws() &&
+                    !(RandomState::capture(record_.devices_) == *end_);
   return out;
 }
 

@@ -26,6 +26,17 @@ class Replay {
   Tensor operator()(
       const Tensor& x, at::TensorList context, at::TensorList parameters);
 
+  // Lets the next run compare the generators afterwards with `end`, what they
+  // were after the call.
+  void expect_end(const RandomState& end) {
+    end_ = &end;
+  }
+  // Whether the run drew other numbers than the call: another thread drew
+  // between, or nothing is put back of the generators.
+  bool drew_otherwise() const {
+    return drew_otherwise_;
+  }
+
  private:
   // What the replay puts back, also where it throws.
   struct Found {
@@ -41,6 +52,8 @@ class Replay {
   const CallRecord& record_;
   std::unique_lock<std::recursive_mutex> lock_;
   Restore<Found> found_;
+  const RandomState* end_ = nullptr;
+  bool drew_otherwise_ = false;
 };
 
 }  // namespace detail

@@ -54,11 +54,11 @@ void check_gave_the_same(const Place& place, bool same) {
       ValueError,
       same,
       place.entry,
-      c10::str(
-          place, " to give the same when it runs again, as backward does"),
+      c10::str(place, " to give the same when it runs again, as backward does"),
       "another result for the same input (seen at its first call)",
       "It depends on something that cannot be put back: a member that forward "
-      "changes (make it a registered buffer), a generator of its own (draw from "
+      "changes (make it a registered buffer), a generator of its own (draw "
+      "from "
       "the default one), a clock, what a function captures (hand it over as "
       "context), a parallel sum. verify_first_call(false) turns this check "
       "off.");

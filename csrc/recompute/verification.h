@@ -11,10 +11,10 @@ using at::Tensor;
 
 // NOTE [First call]
 // What a branch reads and writes besides its arguments, parameters, buffers,
-// attributes and random numbers (a member that forward reassigns, a generator of
-// its own, a clock) cannot be listed. It is caught by its effect: the first call
-// of a branch, for each combination of train / eval flags, is run twice, as
-// forward and as its recompute will run it, and has to give the same. Within
+// attributes and random numbers (a member that forward reassigns, a generator
+// of its own, a clock) cannot be listed. It is caught by its effect: the first
+// call of a branch, for each combination of train / eval flags, is run twice,
+// as forward and as its recompute will run it, and has to give the same. Within
 // it, and within recomputes, nothing else is verified: a nest of stacks would
 // double its work at each depth.
 

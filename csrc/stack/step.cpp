@@ -109,15 +109,13 @@ Tensor apply_step(
       c10::make_intrusive<Step>(segment, id, branch, other, context);
   auto declared = step->recorded.declared();
   const bool graph = records_graph();
-  const bool tracked =
-      graph &&
-      (addend.requires_grad() || other.requires_grad() || !declared.empty());
+  const bool tracked = graph && (addend.requires_grad() ||
+                                 other.requires_grad() || !declared.empty());
   if (!tracked) {
     const bool search = graph && !branch.facts().searched;
     return step->forward(addend, other, {/*record=*/false, search});
   }
-  auto out =
-      StepFunction::apply(addend, other, at::TensorList(declared), step);
+  auto out = StepFunction::apply(addend, other, at::TensorList(declared), step);
   // Not owned: the node owns the step, and a pointer back would be a cycle.
   step->node = out.grad_fn().get();
   declared.clear();

@@ -218,32 +218,47 @@ TEST_F(ReplayBuffersTest, EvalModeSetAfterForwardDoesNotReachTheRecompute) {
   EXPECT_TRUE(BitEqual(buffers_of(blocks), buffers_of(twin)));
 }
 
-TEST_F(ReplayBuffersTest, LargeBufferIsNotCopiedUnlessDeclaredMutable) {
-  const auto retained = [this](const Branch& branch) {
+TEST_F(ReplayBuffersTest, LargeBufferIsCopiedWhereItIsDeclaredMutable) {
+  const auto retained = [this](const Branch& branch, bool option) {
+    const auto before = MemoryMeter::live();
+    const auto y = reversible_block(
+        branch,
+        linear(kWidth),
+        inputs.x1,
+        inputs.x2,
+        {},
+        ReversibleOptions().mutable_buffers(option));
+    return MemoryMeter::live() - before;
+  };
+  const Branch branch = Large();
+  const auto bytes = static_cast<int64_t>(branch.buffers()[0].nbytes());
+  EXPECT_GE(retained(branch.mutable_buffers(), false), bytes);
+  EXPECT_GE(retained(branch, true), bytes);
+}
+
+TEST_F(ReplayBuffersTest, NothingIsKeptOfBuffersThatForwardLeavesAlone) {
+  const auto step_bytes = [this](const Tensor& mask) {
+    const Branch branch = Branch::function(
+        [mask](const Tensor& x, auto, auto) { return x * mask.sum(); },
+        {},
+        {mask});
     const auto before = MemoryMeter::live();
     const auto y =
         reversible_block(branch, linear(kWidth), inputs.x1, inputs.x2);
     return MemoryMeter::live() - before;
   };
-  const Branch branch = Large();
-  const auto bytes = static_cast<int64_t>(branch.buffers()[0].nbytes());
-  EXPECT_LT(retained(branch), bytes);
-  EXPECT_GE(retained(branch.mutable_buffers()), bytes);
+  const auto without = step_bytes(torch::ones({1}, at::kDouble));
+  EXPECT_EQ(step_bytes(torch::ones({1 << 17}, at::kDouble)), without);
+  EXPECT_EQ(step_bytes(torch::ones({1 << 18}, at::kDouble)), without);
 }
 
 TEST_F(ReplayBuffersTest, LargeBufferDeclaredMutableIsReplayed) {
   expect_matches_plain({{Branch(Large()).mutable_buffers(), linear(kWidth)}});
 }
 
-TEST_F(ReplayBuffersTest, LargeBufferThatIsNotConstantIsFoundOnRequest) {
+TEST_F(ReplayBuffersTest, LargeBufferThatIsNotConstantIsFoundAtTheFirstCall) {
   EXPECT_THROW_WITH(
-      reversible_block(
-          Large(),
-          linear(kWidth),
-          inputs.x1,
-          inputs.x2,
-          {},
-          ReversibleOptions().verify_constant_buffers(true)),
+      reversible_block(Large(), linear(kWidth), inputs.x1, inputs.x2),
       c10::ValueError,
       "F of block 0",
       "mutable_buffers");
