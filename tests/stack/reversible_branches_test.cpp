@@ -216,6 +216,9 @@ TEST_F(ReversibleBranchesTest, BranchesRunInThePlainOrder) {
         });
   };
   const Blocks blocks = {{named('a'), named('b')}, {named('c'), named('d')}};
+  reversible(blocks)(inputs);
+  EXPECT_EQ(order, "aabbccdd");  // First calls are run twice.
+  order.clear();
   const auto [y1, y2] = reversible(blocks)(inputs);
   EXPECT_EQ(order, "abcd");
   order.clear();
