@@ -2,10 +2,9 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_strided.h>
-#include <torch/csrc/autograd/custom_function.h>
-
 #include <utility>
 
+#include "stack/named_function.h"
 #include "tensors.h"
 
 namespace torchrev {
@@ -64,6 +63,8 @@ Tensor Step::forward(
 namespace {
 
 struct StepFunction : torch::autograd::Function<StepFunction> {
+  static constexpr auto kName = "torchrev::ReversibleStep";
+
   static Tensor forward(
       AutogradContext* ctx,
       const Tensor& addend,
@@ -115,7 +116,7 @@ Tensor apply_step(
     at::NoGradGuard no_grad;
     return step->forward(addend, other, {/*record=*/false, search});
   }
-  auto out = StepFunction::apply(
+  auto out = NamedFunction<StepFunction>::apply(
       addend, other, at::TensorList(declared), step, search);
   // Not owned: the node owns the step, and a pointer back would be a cycle.
   step->node = out.grad_fn().get();
