@@ -7,6 +7,7 @@
 #include "check.h"
 #include "guards/deferred_check.h"
 #include "options.h"
+#include "stack/transforms.h"
 
 namespace torchrev {
 namespace detail {
@@ -42,6 +43,9 @@ StreamPair checked_run(const Stack& stack, const Tensor& x1, const Tensor& x2) {
   check_stack(stack);
   check_streams(stack.entry, "x1", x1, "x2", x2);
   check_call(stack, x1, rebuilt(stack));
+  if (check_transforms(stack, {{"x1", x1}, {"x2", x2}})) {
+    return checked_run(kept_whole(stack), x1, x2);
+  }
   const auto arithmetic = arithmetic_of(stack, x1);
   const auto y = run_streams(
       stack, arithmetic, {arithmetic.enter(x1), arithmetic.enter(x2)});
@@ -66,6 +70,9 @@ Tensor checked_residual(const Stack& stack, const Tensor& x) {
   const auto streams = stack.options.streams();
   check_residual(stack.entry, "x", x, streams);
   check_call(stack, x, rebuilt(stack));
+  if (check_transforms(stack, {{"x", x}})) {
+    return checked_residual(kept_whole(stack), x);
+  }
   if (streams.kind == Streams::Kind::kSplit) {
     return run_merged(stack, x, streams.dim);
   }
@@ -81,6 +88,7 @@ StreamPair checked_inverse(
   check_stack(stack);
   check_streams(stack.entry, "y1", y1, "y2", y2);
   check_call(stack, y1, stack.depth());
+  check_no_transforms(stack, {{"y1", y1}, {"y2", y2}});
   return invert(stack, y1, y2);
 }
 
@@ -98,6 +106,7 @@ Tensor checked_residual_inverse(const Stack& stack, const Tensor& y) {
           : "velocity(): one stream does not determine a pair",
       "Use the inverse of the two streams.");
   check_call(stack, y, stack.depth());
+  check_no_transforms(stack, {{"y", y}});
   at::NoGradGuard no_grad;
   const auto halves = split(y, streams);
   const auto x = invert(stack, halves[0], halves[1]);
