@@ -47,6 +47,13 @@ void rethrow_from(const Place& place) {
   }
 }
 
+void add_entry(const char* entry, c10::Error& error) {
+  const std::string text = error.what_without_backtrace();
+  if (text.find("torchrev::") == std::string::npos) {
+    error.add_context(c10::str("in torchrev::", entry));
+  }
+}
+
 void ProfilerRange::begin(
     const Place& place, BranchRun run, at::StepCallbacks&& listeners) {
   const char* const kind =

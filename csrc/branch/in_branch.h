@@ -16,6 +16,9 @@ namespace detail {
 // type is one that can be extended.
 [[noreturn]] void rethrow_from(const Place& place);
 
+// Adds "in torchrev::reversible_sequence" to a text that names nothing of ours.
+void add_entry(const char* entry, c10::Error& error);
+
 // What `call()` returns; what it throws names `place`.
 template <typename Call>
 auto naming(const Place& place, const Call& call) -> decltype(call()) {
@@ -23,6 +26,18 @@ auto naming(const Place& place, const Call& call) -> decltype(call()) {
     return call();
   } catch (...) {
     rethrow_from(place);
+  }
+}
+
+// What `call()`, all of an entry, returns. An error of LibTorch's that came out
+// of no branch, as when memory runs out, names the entry.
+template <typename Call>
+auto naming(const char* entry, const Call& call) -> decltype(call()) {
+  try {
+    return call();
+  } catch (c10::Error& error) {
+    add_entry(entry, error);
+    throw;
   }
 }
 

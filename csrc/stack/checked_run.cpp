@@ -4,6 +4,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "branch/in_branch.h"
 #include "check.h"
 #include "guards/deferred_check.h"
 #include "options.h"
@@ -46,10 +47,12 @@ StreamPair checked_run(const Stack& stack, const Tensor& x1, const Tensor& x2) {
   if (check_transforms(stack, {{"x1", x1}, {"x2", x2}})) {
     return checked_run(kept_whole(stack), x1, x2);
   }
-  const auto arithmetic = arithmetic_of(stack, x1);
-  const auto y = run_streams(
-      stack, arithmetic, {arithmetic.enter(x1), arithmetic.enter(x2)});
-  return {arithmetic.leave(y[0]), arithmetic.leave(y[1])};
+  return naming(stack.entry, [&]() -> StreamPair {
+    const auto arithmetic = arithmetic_of(stack, x1);
+    const auto y = run_streams(
+        stack, arithmetic, {arithmetic.enter(x1), arithmetic.enter(x2)});
+    return {arithmetic.leave(y[0]), arithmetic.leave(y[1])};
+  });
 }
 
 StreamPair split(const Tensor& x, const Streams& streams) {
@@ -73,14 +76,16 @@ Tensor checked_residual(const Stack& stack, const Tensor& x) {
   if (check_transforms(stack, {{"x", x}})) {
     return checked_residual(kept_whole(stack), x);
   }
-  if (streams.kind == Streams::Kind::kSplit) {
-    return run_merged(stack, x, streams.dim);
-  }
-  const auto arithmetic = arithmetic_of(stack, x);
-  const auto y =
-      run_streams(stack, arithmetic, split(arithmetic.enter(x), streams));
-  return arithmetic.leave(
-      streams.kind == Streams::Kind::kVelocity ? y[1] : (y[0] + y[1]) / 2);
+  return naming(stack.entry, [&] {
+    if (streams.kind == Streams::Kind::kSplit) {
+      return run_merged(stack, x, streams.dim);
+    }
+    const auto arithmetic = arithmetic_of(stack, x);
+    const auto y =
+        run_streams(stack, arithmetic, split(arithmetic.enter(x), streams));
+    return arithmetic.leave(
+        streams.kind == Streams::Kind::kVelocity ? y[1] : (y[0] + y[1]) / 2);
+  });
 }
 
 StreamPair checked_inverse(
@@ -89,7 +94,7 @@ StreamPair checked_inverse(
   check_streams(stack.entry, "y1", y1, "y2", y2);
   check_call(stack, y1, stack.depth());
   check_no_transforms(stack, {{"y1", y1}, {"y2", y2}});
-  return invert(stack, y1, y2);
+  return naming(stack.entry, [&] { return invert(stack, y1, y2); });
 }
 
 Tensor checked_residual_inverse(const Stack& stack, const Tensor& y) {
@@ -107,10 +112,12 @@ Tensor checked_residual_inverse(const Stack& stack, const Tensor& y) {
       "Use the inverse of the two streams.");
   check_call(stack, y, stack.depth());
   check_no_transforms(stack, {{"y", y}});
-  at::NoGradGuard no_grad;
-  const auto halves = split(y, streams);
-  const auto x = invert(stack, halves[0], halves[1]);
-  return at::cat({x[0], x[1]}, streams.dim);
+  return naming(stack.entry, [&] {
+    at::NoGradGuard no_grad;
+    const auto halves = split(y, streams);
+    const auto x = invert(stack, halves[0], halves[1]);
+    return at::cat({x[0], x[1]}, streams.dim);
+  });
 }
 
 }  // namespace detail

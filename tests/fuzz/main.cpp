@@ -59,10 +59,14 @@ Outcome outcome_of(const std::exception& error) {
   return ends_with_place(text) ? kBranchs : kWrong;
 }
 
+// What `remember` hands back may be larger than any memory.
+constexpr int64_t kMost = 1 << 20;
+
 void back_propagate(const Stack& results) {
   std::vector<Tensor> roots;
   for (const auto& result : results) {
-    if (result.isTensor() && result.toTensor().requires_grad()) {
+    if (result.isTensor() && result.toTensor().requires_grad() &&
+        result.toTensor().numel() < kMost) {
       roots.push_back(result.toTensor().sum());
     }
   }
