@@ -6,6 +6,7 @@
 #include <string>
 
 #include "compat.h"
+#include "tensors.h"
 
 namespace torchrev {
 namespace detail {
@@ -36,14 +37,15 @@ void check_floating_point(
       "an undefined one");
   TORCHREV_CHECK(
       TypeError,
-      x.layout() == at::kStrided,
+      x.layout() == at::kStrided && !x.is_nested(),
       entry,
       c10::str("`", name, "` to be a strided tensor"),
-      c10::str("layout ", x.layout()),
-      "Convert it with to_dense().");
+      x.is_nested() ? "a nested one" : c10::str("layout ", x.layout()),
+      x.is_nested() ? "Pad it with to_padded_tensor()."
+                    : "Convert it with to_dense().");
   TORCHREV_CHECK(
       TypeError,
-      at::isFloatingType(x.scalar_type()),
+      is_stream_dtype(x.scalar_type()),
       entry,
       c10::str("`", name, "` to be floating point"),
       c10::str(x.scalar_type()),

@@ -2,7 +2,9 @@
 
 // Differences between LibTorch releases, and nothing else.
 
+#include <ATen/FuncTorchTLS.h>
 #include <ATen/autocast_mode.h>
+#include <c10/core/impl/TorchDispatchModeTLS.h>
 #include <torch/csrc/autograd/edge.h>
 #include <torch/csrc/autograd/engine.h>
 #include <torch/csrc/autograd/function.h>
@@ -55,6 +57,46 @@ inline void set_version(const at::Tensor& tensor, uint32_t version) {
   (void)tensor;
   (void)version;
 #endif
+}
+
+// Whether a FakeTensorMode is active: tensors have shapes and no values.
+inline bool is_fake_mode() {
+#if TORCHREV_TORCH_AT_LEAST(2, 2)
+  namespace impl = c10::impl;
+  return impl::dispatch_mode_enabled() &&
+         impl::TorchDispatchModeTLS::get_mode(impl::TorchDispatchModeKey::FAKE);
+#else
+  return false;
+#endif
+}
+
+// Whether operators are traced, as make_fx does it.
+inline bool is_tracing() {
+#if TORCHREV_TORCH_AT_LEAST(2, 2)
+  namespace impl = c10::impl;
+  return impl::dispatch_mode_enabled() &&
+         impl::TorchDispatchModeTLS::get_mode(
+             impl::TorchDispatchModeKey::PROXY);
+#else
+  return false;
+#endif
+}
+
+// Whether a transform of torch.func is active that refuses autograd functions
+// written in C++. It can be asked by its error only.
+inline bool is_in_transform() {
+#if TORCHREV_TORCH_AT_LEAST(2, 1)
+  const auto& transforms = at::functorch::functorchTLSAccessor();
+  if (!transforms) {
+    return false;
+  }
+  try {
+    transforms->checkSupportsCppAutogradFunction();
+  } catch (const c10::Error&) {
+    return true;
+  }
+#endif
+  return false;
 }
 
 #if TORCHREV_TORCH_AT_LEAST(2, 4)

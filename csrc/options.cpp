@@ -35,7 +35,7 @@ bool is_additive(const ReversibleOptions& options) {
 // Whether `wide` is a floating point dtype that represents every number that
 // `dtype` represents.
 bool holds(at::ScalarType wide, at::ScalarType dtype) {
-  return at::isFloatingType(wide) && c10::promoteTypes(wide, dtype) == wide;
+  return is_stream_dtype(wide) && c10::promoteTypes(wide, dtype) == wide;
 }
 
 }  // namespace

@@ -19,6 +19,11 @@ bool is_owned(const Tensor& tensor) {
          tensor.storage().resizable();
 }
 
+bool is_stream_dtype(at::ScalarType dtype) {
+  return dtype == at::kDouble || dtype == at::kFloat || dtype == at::kHalf ||
+         dtype == at::kBFloat16;
+}
+
 int64_t mantissa_bits(at::ScalarType dtype) {
   return dtype == at::kDouble  ? 52
          : dtype == at::kFloat ? 23

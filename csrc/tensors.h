@@ -22,6 +22,10 @@ std::vector<int64_t> layout_of(const Tensor& x);
 // its values can be overwritten without anybody noticing.
 bool is_owned(const Tensor& tensor);
 
+// Whether a stream can be of this dtype: floating point, and not one of eight
+// bits, which LibTorch stores and does not add.
+bool is_stream_dtype(at::ScalarType dtype);
+
 // Bits of the fraction of a floating point number.
 int64_t mantissa_bits(at::ScalarType dtype);
 

@@ -2,6 +2,8 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include <string>
+
 #include "check.h"
 
 namespace torchrev {
@@ -130,8 +132,10 @@ class ScriptCallable final : public Callable {
     for (auto i = kContextArgument; i < arguments.size(); ++i) {
       ++context_.most;
       context_.least += arguments[i].default_value() ? 0 : 1;
-      takes_none_.push_back(
-          arguments[i].type()->kind() == c10::TypeKind::OptionalType);
+      takes_.push_back(
+          {arguments[i].name(),
+           c10::TensorType::get()->isSubtypeOf(*arguments[i].type()),
+           c10::NoneType::get()->isSubtypeOf(*arguments[i].type())});
     }
   }
 
@@ -139,10 +143,11 @@ class ScriptCallable final : public Callable {
       const Tensor& x,
       at::TensorList context,
       at::TensorList /*parameters*/) override {
+    check_context(context);
     std::vector<c10::IValue> inputs{x};
     for (std::size_t i = 0; i < context.size(); ++i) {
       const bool none =
-          !context[i].defined() && i < takes_none_.size() && takes_none_[i];
+          !context[i].defined() && i < takes_.size() && takes_[i].none;
       inputs.push_back(none ? c10::IValue() : c10::IValue(context[i]));
     }
     auto output = module_.forward(std::move(inputs));
@@ -200,11 +205,36 @@ class ScriptCallable final : public Callable {
   }
 
  private:
+  void check_context(at::TensorList context) const {
+    for (std::size_t i = 0; i < context.size() && i < takes_.size(); ++i) {
+      const bool given = context[i].defined();
+      const auto& takes = takes_[i];
+      TORCHREV_CHECK(
+          TypeError,
+          given ? takes.tensor : takes.none,
+          "Branch",
+          c10::str(
+              "argument `",
+              takes.name,
+              "` of `forward` of TorchScript module `",
+              module_.type()->repr_str(),
+              given ? "` to take a tensor" : "` to be given a tensor"),
+          given ? "one of another type" : "None (an undefined tensor)",
+          given ? "Hand tensors to a branch as context."
+                : "Declare it as Optional[Tensor], or hand it a tensor.");
+    }
+  }
+
   ScriptModule module_;
   ContextSize context_;
-  // For each context argument, whether it is Optional: an undefined tensor is
-  // None there.
-  std::vector<bool> takes_none_;
+  // What each context argument takes: where it takes None, an undefined tensor
+  // is None.
+  struct Takes {
+    std::string name;
+    bool tensor;
+    bool none;
+  };
+  std::vector<Takes> takes_;
   // Made when a parent module asks for it: operators never do.
   std::shared_ptr<torch::nn::Module> mirror_;
 };
@@ -213,6 +243,10 @@ class ScriptCallable final : public Callable {
 
 std::shared_ptr<Callable> make_script_callable(ScriptModule module) {
   return std::make_shared<ScriptCallable>(std::move(module));
+}
+
+bool is_script(const Callable& callable) {
+  return dynamic_cast<const ScriptCallable*>(&callable) != nullptr;
 }
 
 }  // namespace detail

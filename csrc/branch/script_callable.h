@@ -10,6 +10,7 @@ namespace detail {
 
 // A TorchScript module as a branch.
 std::shared_ptr<Callable> make_script_callable(torch::jit::Module module);
+bool is_script(const Callable& callable);
 
 }  // namespace detail
 }  // namespace torchrev

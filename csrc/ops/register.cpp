@@ -1,8 +1,10 @@
 #include <torch/library.h>
+#include <torchrev/drift.h>
 #include <torchrev/ops.h>
 #include <torchrev/remember.h>
 
 #include <string>
+#include <vector>
 
 #include "ops/arguments.h"
 
@@ -55,24 +57,71 @@ void residual(const c10::OperatorHandle& handle, Stack* stack) {
 }
 
 template <c10::BoxedKernel::BoxedKernelFunction* kKernel>
-void define(
-    torch::Library& library,
-    const std::string& name,
-    const std::string& arguments,
-    const std::string& keywords,
-    const std::string& returns) {
-  const auto signature = [&](const char* overload, const char* context) {
-    return torch::schema(
-        (name + overload + "(" + arguments + context + ", *, " + keywords +
-         ") -> " + returns)
-            .c_str(),
-        c10::AliasAnalysisKind::CONSERVATIVE);
-  };
-  const auto kernel = [] {
-    return torch::CppFunction::makeFromBoxedFunction<kKernel>();
-  };
-  library.def(signature("", ""), kernel());
-  library.def(signature(".context", ", Any context"), kernel());
+torch::CppFunction kernel() {
+  return torch::CppFunction::makeFromBoxedFunction<kKernel>();
+}
+
+// An operator and its overload `.context`.
+struct Operator {
+  std::string name;
+  const char* arguments;
+  // Its keywords.
+  bool with_streams;
+  const char* returns;
+  torch::CppFunction (*kernel)();
+};
+
+constexpr auto kPair = "(Tensor, Tensor)";
+constexpr const char* kOverloads[] = {"", ".context"};
+
+std::vector<Operator> operators() {
+  return {
+      {"reversible_block",
+       "Any f, Any g, Tensor x1, Tensor x2",
+       false,
+       kPair,
+       kernel<&block<ops::reversible_block>>},
+      {"reversible_block_inverse",
+       "Any f, Any g, Tensor y1, Tensor y2",
+       false,
+       kPair,
+       kernel<&block<ops::reversible_block_inverse>>},
+      {"reversible_sequence",
+       "Any blocks, Tensor x1, Tensor x2",
+       false,
+       kPair,
+       kernel<&sequence<ops::reversible_sequence>>},
+      {"reversible_sequence_inverse",
+       "Any blocks, Tensor y1, Tensor y2",
+       false,
+       kPair,
+       kernel<&sequence<ops::reversible_sequence_inverse>>},
+      {"reversible_residual",
+       "Any blocks, Tensor x",
+       true,
+       "Tensor",
+       kernel<&residual>}};
+}
+
+void define(torch::Library& library, const Operator& op) {
+  for (const std::string overload : kOverloads) {
+    const auto signature = op.name + overload + "(" + op.arguments +
+                           (overload.empty() ? "" : ", Any context") + ", *, " +
+                           detail::keywords(op.with_streams) + ") -> " +
+                           op.returns;
+    library.def(
+        torch::schema(signature.c_str(), c10::AliasAnalysisKind::CONSERVATIVE),
+        op.kernel());
+  }
+}
+
+// For a dispatch key that operators get to otherwise, see NOTE [Wrapped].
+void implement(torch::Library& library) {
+  for (const auto& op : operators()) {
+    for (const auto* overload : kOverloads) {
+      library.impl((op.name + overload).c_str(), op.kernel());
+    }
+  }
 }
 
 }  // namespace
@@ -86,38 +135,13 @@ bool ops_registered() noexcept {
 }  // namespace detail
 
 TORCH_LIBRARY(torchrev, library) {
-  const auto pair = "(Tensor, Tensor)";
-  const auto of_pairs = detail::keywords(/*with_streams=*/false);
-  define<&block<ops::reversible_block>>(
-      library,
-      "reversible_block",
-      "Any f, Any g, Tensor x1, Tensor x2",
-      of_pairs,
-      pair);
-  define<&block<ops::reversible_block_inverse>>(
-      library,
-      "reversible_block_inverse",
-      "Any f, Any g, Tensor y1, Tensor y2",
-      of_pairs,
-      pair);
-  define<&sequence<ops::reversible_sequence>>(
-      library,
-      "reversible_sequence",
-      "Any blocks, Tensor x1, Tensor x2",
-      of_pairs,
-      pair);
-  define<&sequence<ops::reversible_sequence_inverse>>(
-      library,
-      "reversible_sequence_inverse",
-      "Any blocks, Tensor y1, Tensor y2",
-      of_pairs,
-      pair);
-  define<&residual>(
-      library,
-      "reversible_residual",
-      "Any blocks, Tensor x",
-      detail::keywords(/*with_streams=*/true),
-      "Tensor");
+  for (const auto& op : operators()) {
+    define(library, op);
+  }
+  library.def(
+      torch::schema(
+          "check_deferred() -> ()", c10::AliasAnalysisKind::CONSERVATIVE),
+      [] { check_deferred(); });
   library.def(
       torch::schema(
           "remember(str name, Tensor tensor) -> Tensor",
@@ -125,6 +149,22 @@ TORCH_LIBRARY(torchrev, library) {
       [](std::string name, const Tensor& tensor) {
         return remember(name, tensor);
       });
+}
+
+// NOTE [Wrapped]
+// vmap would call an operator that it does not know once for each slice, below
+// autograd, and functionalize would call it below autograd, too: gradients were
+// silently wrong. With kernels of their own, the operators see what was
+// wrapped; they let plain autograd do the work, or refuse
+// (stack/transforms.h).
+TORCH_LIBRARY_IMPL(torchrev, FuncTorchBatched, library) {
+  implement(library);
+}
+TORCH_LIBRARY_IMPL(torchrev, Batched, library) {
+  implement(library);
+}
+TORCH_LIBRARY_IMPL(torchrev, Functionalize, library) {
+  implement(library);
 }
 
 }  // namespace torchrev

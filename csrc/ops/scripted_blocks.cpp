@@ -30,31 +30,71 @@ bool is_tensor(const c10::TypePtr& type) {
          type->kind() == c10::TypeKind::AnyType;
 }
 
+// Also Optional[Tensor] and Union[Tensor, ...] do.
+bool takes_tensor(const c10::Argument& argument) {
+  return c10::TensorType::get()->isSubtypeOf(*argument.type());
+}
+
+// Of self, x, context...
+constexpr std::size_t kSelfAndX = 2;
+
+// Checks that each argument takes its context tensor, or None for an undefined
+// one.
+void check_context(
+    const Item& item,
+    const c10::FunctionSchema& schema,
+    at::TensorList context) {
+  const auto& arguments = schema.arguments();
+  for (std::size_t i = 0;
+       i < context.size() && kSelfAndX + i < arguments.size();
+       ++i) {
+    const auto& argument = arguments[kSelfAndX + i];
+    const bool given = context[i].defined();
+    const auto text = c10::str(
+        "argument `", argument.name(), "` of `forward` of ", item.name);
+    TORCHREV_CHECK(
+        TypeError,
+        !given || takes_tensor(argument),
+        item.entry,
+        text + " to take a context tensor",
+        argument.type()->repr_str());
+    TORCHREV_CHECK(
+        TypeError,
+        given || c10::NoneType::get()->isSubtypeOf(*argument.type()),
+        item.entry,
+        text + " to be given a tensor",
+        "None",
+        "Declare it as Optional[Tensor], or hand it a tensor.");
+  }
+}
+
 // Checks that `forward` is called as forward(x, context...) -> Tensor; what a
 // branch takes besides the context has to have defaults.
 void check_signature(
-    const Item& item, const c10::FunctionSchema& schema, std::size_t context) {
+    const Item& item,
+    const c10::FunctionSchema& schema,
+    at::TensorList context) {
   const auto& arguments = schema.arguments();
-  constexpr std::size_t kSelfAndX = 2;
   const auto forward = "`forward` of " + item.name;
   TORCHREV_CHECK(
       ValueError,
-      arguments.size() >= kSelfAndX && is_tensor(arguments[1].type()),
+      arguments.size() >= kSelfAndX && takes_tensor(arguments[1]),
       item.entry,
       forward + " to take a tensor",
       c10::str(schema));
   TORCHREV_CHECK(
       ValueError,
-      arguments.size() <= kSelfAndX + context ||
-          arguments[kSelfAndX + context].default_value(),
+      arguments.size() <= kSelfAndX + context.size() ||
+          arguments[kSelfAndX + context.size()].default_value(),
       item.entry,
       c10::str(
           forward,
           " to take x and at most ",
-          context,
+          context.size(),
           " context tensors, which this call has"),
       c10::str(schema),
       "Hand the operator the context as its last positional argument.");
+  check_context(item, schema, context);
   const auto& returns = schema.returns();
   TORCHREV_CHECK(
       ValueError,
@@ -74,7 +114,7 @@ Branch to_branch(
       item.name + " to have a method `forward`",
       "`" + name_of(module) + "` without one",
       kFreezing);
-  check_signature(item, forward->function().getSchema(), context.size());
+  check_signature(item, forward->function().getSchema(), context);
   return module;
 }
 

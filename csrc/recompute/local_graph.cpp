@@ -39,6 +39,10 @@ class Sink final : public Node {
     return num_outputs() == 0 ? variable_list() : std::move(grads);
   }
 
+  std::string name() const override {
+    return "torchrev::Sink";
+  }
+
   std::function<void(Tensor)> receive;
   // Once the graph has done its work, or if it has none to do.
   bool refuses = false;

@@ -106,8 +106,10 @@ Tensor RecordedBranch::replay(
   const auto& call = calls_[chunk];
   recompute.replays_.push_back(std::make_unique<Replay>(call.record));
   check_not_replaced();
-  auto value =
-      (*recompute.replays_.back())(x, arguments.context, arguments.parameters);
+  auto value = in_recompute(place_, [&] {
+    return (*recompute.replays_.back())(
+        x, arguments.context, arguments.parameters);
+  });
   const bool same = value.defined() && value.sizes() == call.sizes &&
                     value.scalar_type() == call.dtype &&
                     value.device() == x.device();

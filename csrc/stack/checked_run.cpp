@@ -4,9 +4,11 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "branch/in_branch.h"
 #include "check.h"
 #include "guards/deferred_check.h"
 #include "options.h"
+#include "stack/transforms.h"
 
 namespace torchrev {
 namespace detail {
@@ -42,10 +44,15 @@ StreamPair checked_run(const Stack& stack, const Tensor& x1, const Tensor& x2) {
   check_stack(stack);
   check_streams(stack.entry, "x1", x1, "x2", x2);
   check_call(stack, x1, rebuilt(stack));
-  const auto arithmetic = arithmetic_of(stack, x1);
-  const auto y = run_streams(
-      stack, arithmetic, {arithmetic.enter(x1), arithmetic.enter(x2)});
-  return {arithmetic.leave(y[0]), arithmetic.leave(y[1])};
+  if (check_transforms(stack, {{"x1", x1}, {"x2", x2}})) {
+    return checked_run(kept_whole(stack), x1, x2);
+  }
+  return naming(stack.entry, [&]() -> StreamPair {
+    const auto arithmetic = arithmetic_of(stack, x1);
+    const auto y = run_streams(
+        stack, arithmetic, {arithmetic.enter(x1), arithmetic.enter(x2)});
+    return {arithmetic.leave(y[0]), arithmetic.leave(y[1])};
+  });
 }
 
 StreamPair split(const Tensor& x, const Streams& streams) {
@@ -66,14 +73,19 @@ Tensor checked_residual(const Stack& stack, const Tensor& x) {
   const auto streams = stack.options.streams();
   check_residual(stack.entry, "x", x, streams);
   check_call(stack, x, rebuilt(stack));
-  if (streams.kind == Streams::Kind::kSplit) {
-    return run_merged(stack, x, streams.dim);
+  if (check_transforms(stack, {{"x", x}})) {
+    return checked_residual(kept_whole(stack), x);
   }
-  const auto arithmetic = arithmetic_of(stack, x);
-  const auto y =
-      run_streams(stack, arithmetic, split(arithmetic.enter(x), streams));
-  return arithmetic.leave(
-      streams.kind == Streams::Kind::kVelocity ? y[1] : (y[0] + y[1]) / 2);
+  return naming(stack.entry, [&] {
+    if (streams.kind == Streams::Kind::kSplit) {
+      return run_merged(stack, x, streams.dim);
+    }
+    const auto arithmetic = arithmetic_of(stack, x);
+    const auto y =
+        run_streams(stack, arithmetic, split(arithmetic.enter(x), streams));
+    return arithmetic.leave(
+        streams.kind == Streams::Kind::kVelocity ? y[1] : (y[0] + y[1]) / 2);
+  });
 }
 
 StreamPair checked_inverse(
@@ -81,7 +93,8 @@ StreamPair checked_inverse(
   check_stack(stack);
   check_streams(stack.entry, "y1", y1, "y2", y2);
   check_call(stack, y1, stack.depth());
-  return invert(stack, y1, y2);
+  check_no_transforms(stack, {{"y1", y1}, {"y2", y2}});
+  return naming(stack.entry, [&] { return invert(stack, y1, y2); });
 }
 
 Tensor checked_residual_inverse(const Stack& stack, const Tensor& y) {
@@ -98,10 +111,13 @@ Tensor checked_residual_inverse(const Stack& stack, const Tensor& y) {
           : "velocity(): one stream does not determine a pair",
       "Use the inverse of the two streams.");
   check_call(stack, y, stack.depth());
-  at::NoGradGuard no_grad;
-  const auto halves = split(y, streams);
-  const auto x = invert(stack, halves[0], halves[1]);
-  return at::cat({x[0], x[1]}, streams.dim);
+  check_no_transforms(stack, {{"y", y}});
+  return naming(stack.entry, [&] {
+    at::NoGradGuard no_grad;
+    const auto halves = split(y, streams);
+    const auto x = invert(stack, halves[0], halves[1]);
+    return at::cat({x[0], x[1]}, streams.dim);
+  });
 }
 
 }  // namespace detail

@@ -3,9 +3,10 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty_strided.h>
-#include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/graph_task.h>
 #include <torch/custom_class.h>
+
+#include "stack/named_function.h"
 
 namespace torchrev {
 namespace detail {
@@ -63,6 +64,8 @@ void split_gradient(
 // Both outputs go through one node, so that its backward runs before any step's
 // even if only one of them reaches the loss.
 struct End : torch::autograd::Function<End> {
+  static constexpr auto kName = "torchrev::ReversibleStack";
+
   static variable_list forward(
       AutogradContext* ctx,
       const Tensor& y1,
@@ -111,7 +114,7 @@ StreamPair apply_end(
   if (!requires_grad(y)) {
     return y;
   }
-  const auto out = End::apply(
+  const auto out = NamedFunction<End>::apply(
       y[0], y[1], c10::make_intrusive<EndState>(segment, last, torch::nullopt));
   return {out[0], out[1]};
 }
@@ -124,7 +127,7 @@ Tensor apply_merging_end(
   if (!requires_grad(y)) {
     return at::cat({y[0], y[1]}, dim);
   }
-  return End::apply(
+  return NamedFunction<End>::apply(
       y[0], y[1], c10::make_intrusive<EndState>(segment, last, dim))[0];
 }
 

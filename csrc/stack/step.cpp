@@ -2,12 +2,11 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_strided.h>
-#include <torch/csrc/autograd/custom_function.h>
-
 #include <utility>
 
 #include "branch/branch_facts.h"
 #include "recompute/graph_mode.h"
+#include "stack/named_function.h"
 #include "tensors.h"
 
 namespace torchrev {
@@ -70,6 +69,8 @@ Tensor Step::forward(
 namespace {
 
 struct StepFunction : torch::autograd::Function<StepFunction> {
+  static constexpr auto kName = "torchrev::ReversibleStep";
+
   static Tensor forward(
       AutogradContext* ctx,
       const Tensor& addend,
@@ -115,7 +116,8 @@ Tensor apply_step(
     const bool search = graph && !branch.facts().searched;
     return step->forward(addend, other, {/*record=*/false, search});
   }
-  auto out = StepFunction::apply(addend, other, at::TensorList(declared), step);
+  auto out = NamedFunction<StepFunction>::apply(
+      addend, other, at::TensorList(declared), step);
   // Not owned: the node owns the step, and a pointer back would be a cycle.
   step->node = out.grad_fn().get();
   declared.clear();

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "branch/in_branch.h"
 #include "stack/part_backward.h"
 #include "stack/step.h"
 #include "streams/in_place.h"
@@ -32,7 +33,7 @@ StepGradients backward_whole(
             graph, x, wanted.context, wanted.inputs.declared);
       });
   stream = std::move(part.addend);
-  part.graph.backward(grad);
+  naming(step.place(), [&] { part.graph.backward(grad); });
   StepGradients gradients;
   if (part.coupled) {
     gradients.addend = part.graph.gradient(*part.coupled);
@@ -119,7 +120,7 @@ StepGradients backward_in_chunks(
       chunks.of(stream, i).copy_(part.addend);
     }
     receive(part, sums, chunks, i, other);
-    part.graph.deliver(chunks.of(grad, i));
+    naming(step.place(), [&] { part.graph.deliver(chunks.of(grad, i)); });
   }
   return sums;
 }

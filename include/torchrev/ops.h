@@ -20,6 +20,7 @@
 ///       ...) -> (Tensor, Tensor)
 ///   torchrev::reversible_residual(Any blocks, Tensor x, *,
 ///       str streams="split", int dim=-1, ...) -> Tensor
+///   torchrev::check_deferred() -> ()    (as in drift.h)
 ///
 /// `f` and `g` are scripted modules with one tensor in and out; `blocks` is a
 /// ModuleList whose items each have submodules `f` and `g`. The keywords `...`
