@@ -36,16 +36,21 @@ void check_call(const Stack& stack, const Tensor& x, int64_t inverted) {
   check_invertible(stack.entry, stack.options, inverted);
 }
 
+// The streams that come out of `stack`, for those that go in.
+StreamPair run_pair(const Stack& stack, const Tensor& x1, const Tensor& x2) {
+  const auto arithmetic = arithmetic_of(stack, x1);
+  const auto y = run_streams(
+      stack, arithmetic, {arithmetic.enter(x1), arithmetic.enter(x2)});
+  return {arithmetic.leave(y[0]), arithmetic.leave(y[1])};
+}
+
 }  // namespace
 
 StreamPair checked_run(const Stack& stack, const Tensor& x1, const Tensor& x2) {
   check_stack(stack);
   check_streams(stack.entry, "x1", x1, "x2", x2);
   check_call(stack, x1, rebuilt(stack));
-  const auto arithmetic = arithmetic_of(stack, x1);
-  const auto y = run_streams(
-      stack, arithmetic, {arithmetic.enter(x1), arithmetic.enter(x2)});
-  return {arithmetic.leave(y[0]), arithmetic.leave(y[1])};
+  return run_pair(stack, x1, x2);
 }
 
 StreamPair split(const Tensor& x, const Streams& streams) {
@@ -76,15 +81,16 @@ Tensor checked_residual(const Stack& stack, const Tensor& x) {
       streams.kind == Streams::Kind::kVelocity ? y[1] : (y[0] + y[1]) / 2);
 }
 
-StreamPair checked_inverse(
-    const Stack& stack, const Tensor& y1, const Tensor& y2) {
+StreamPair checked_inverse(Stack stack, const Tensor& y1, const Tensor& y2) {
+  stack.direction = Direction::kInverse;
   check_stack(stack);
   check_streams(stack.entry, "y1", y1, "y2", y2);
   check_call(stack, y1, stack.depth());
-  return invert(stack, y1, y2);
+  return run_pair(stack, y1, y2);
 }
 
-Tensor checked_residual_inverse(const Stack& stack, const Tensor& y) {
+Tensor checked_residual_inverse(Stack stack, const Tensor& y) {
+  stack.direction = Direction::kInverse;
   check_stack(stack);
   const auto streams = stack.options.streams();
   check_residual(stack.entry, "y", y, streams);
@@ -98,10 +104,7 @@ Tensor checked_residual_inverse(const Stack& stack, const Tensor& y) {
           : "velocity(): one stream does not determine a pair",
       "Use the inverse of the two streams.");
   check_call(stack, y, stack.depth());
-  at::NoGradGuard no_grad;
-  const auto halves = split(y, streams);
-  const auto x = invert(stack, halves[0], halves[1]);
-  return at::cat({x[0], x[1]}, streams.dim);
+  return run_merged(stack, y, streams.dim);
 }
 
 }  // namespace detail

@@ -49,6 +49,11 @@ variable_list StepGradients::in_order() && {
   return list;
 }
 
+Tensor PartBackward::gradient_of_root(
+    const Step& step, const Tensor& grad) const {
+  return coupled ? grad : step.segment->arithmetic.gradient_of_value(grad);
+}
+
 void PartBackward::finish(
     const Step& step, const Wanted& wanted, Part part, const Tensor& alias) {
   const auto& arithmetic = step.segment->arithmetic;

@@ -8,12 +8,15 @@ namespace detail {
 Segment::Segment(
     const char* entry,
     const ReversibleOptions& options,
+    Direction direction,
     const Arithmetic& arithmetic,
     const StreamPair& x)
     : entry(entry),
       options(options),
+      direction(direction),
       arithmetic(arithmetic),
-      strides({layout_of(x[0]), layout_of(x[1])}) {}
+      strides({layout_of(x[0]), layout_of(x[1])}),
+      relay(direction) {}
 
 }  // namespace detail
 }  // namespace torchrev

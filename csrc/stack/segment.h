@@ -17,16 +17,18 @@ namespace detail {
 struct Segment {
   const char* entry;
   ReversibleOptions options;
+  Direction direction;
   Arithmetic arithmetic;
   // Strides of stream 1 and of stream 2, in forward and when rebuilt: a branch
   // that views its input sees the same layout in the recompute.
   std::array<std::vector<int64_t>, 2> strides;
   Relay relay;
 
-  // `x`: the streams before the first block.
+  // `x`: the streams before the first step.
   Segment(
       const char* entry,
       const ReversibleOptions& options,
+      Direction direction,
       const Arithmetic& arithmetic,
       const StreamPair& x);
 

@@ -23,6 +23,8 @@ namespace detail {
 // A step saves nothing but its context. In backward it takes the pair of
 // streams after it from the relay, and leaves there the pair before it:
 //   addend = out - branch(other).
+// In a stack that runs the other way, a step is addend - branch(other), and
+// rebuilds its addend by out + branch(other).
 struct Step : torch::CustomClassHolder {
   Step(
       std::shared_ptr<Segment> segment,

@@ -7,6 +7,7 @@
 
 #include "stack/part_backward.h"
 #include "stack/step.h"
+#include "stack/step_order.h"
 #include "streams/in_place.h"
 #include "tensors.h"
 
@@ -32,7 +33,7 @@ StepGradients backward_whole(
             graph, x, wanted.context, wanted.inputs.declared);
       });
   stream = std::move(part.addend);
-  part.graph.backward(grad);
+  part.graph.backward(part.gradient_of_root(step, grad));
   StepGradients gradients;
   if (part.coupled) {
     gradients.addend = part.graph.gradient(*part.coupled);
@@ -119,7 +120,7 @@ StepGradients backward_in_chunks(
       chunks.of(stream, i).copy_(part.addend);
     }
     receive(part, sums, chunks, i, other);
-    part.graph.deliver(chunks.of(grad, i));
+    part.graph.deliver(part.gradient_of_root(step, chunks.of(grad, i)));
   }
   return sums;
 }
@@ -167,7 +168,7 @@ variable_list Step::backward(const variable_list& context, Tensor grad) {
         grad);
   }
   if (rebuild) {
-    segment->relay.put(id.previous(), std::move(pair));
+    segment->relay.put(step_before(id, segment->direction), std::move(pair));
   }
   // Records hold snapshots of buffers and generators, which have to go with the
   // graph although LibTorch frees saved variables only.
