@@ -44,14 +44,13 @@ void sequence(const c10::OperatorHandle& handle, Stack* stack) {
   torch::jit::push(*stack, std::get<0>(pair), std::get<1>(pair));
 }
 
+template <auto& kFunction>
 void residual(const c10::OperatorHandle& handle, Stack* stack) {
   Arguments arguments(handle, *stack);
   const auto blocks = arguments.module();
   const auto x = arguments.tensor();
   const auto context = arguments.context();
-  torch::jit::push(
-      *stack,
-      ops::reversible_residual(blocks, x, context, arguments.options()));
+  torch::jit::push(*stack, kFunction(blocks, x, context, arguments.options()));
 }
 
 template <c10::BoxedKernel::BoxedKernelFunction* kKernel>
@@ -87,7 +86,7 @@ bool ops_registered() noexcept {
 
 TORCH_LIBRARY(torchrev, library) {
   const auto pair = "(Tensor, Tensor)";
-  const auto of_pairs = detail::keywords(/*with_streams=*/false);
+  const auto of_pairs = detail::keywords(detail::StreamsKeywords::kNone);
   define<&block<ops::reversible_block>>(
       library,
       "reversible_block",
@@ -112,11 +111,17 @@ TORCH_LIBRARY(torchrev, library) {
       "Any blocks, Tensor y1, Tensor y2",
       of_pairs,
       pair);
-  define<&residual>(
+  define<&residual<ops::reversible_residual>>(
       library,
       "reversible_residual",
       "Any blocks, Tensor x",
-      detail::keywords(/*with_streams=*/true),
+      detail::keywords(detail::StreamsKeywords::kAll),
+      "Tensor");
+  define<&residual<ops::reversible_residual_inverse>>(
+      library,
+      "reversible_residual_inverse",
+      "Any blocks, Tensor y",
+      detail::keywords(detail::StreamsKeywords::kDim),
       "Tensor");
   library.def(
       torch::schema(

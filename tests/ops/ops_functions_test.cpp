@@ -2,7 +2,7 @@
 #include <c10/util/Exception.h>
 
 #include "ops/ops_resolver.h"
-#include "support/support.h"
+#include "support/oracle.h"
 
 namespace torchrev {
 namespace test {
@@ -81,6 +81,11 @@ INSTANTIATE_TEST_SUITE_P(
             "reversible_residual",
             "Any blocks, Tensor x",
             "str streams=\"split\", int dim=-1, ",
+            "Tensor"},
+        Signature{
+            "reversible_residual_inverse",
+            "Any blocks, Tensor y",
+            "int dim=-1, ",
             "Tensor"}),
     [](const auto& info) { return info.param.name; });
 
@@ -164,6 +169,59 @@ TEST_F(OpsFunctionsTest, ResidualSplitsAlongItsDimension) {
       called(list, "reversible_residual(self.blocks, x, dim=0)", tall)
           .toTensor(),
       reversible_residual(blocks, tall, {}, ReversibleOptions().split(0))));
+}
+
+TEST_F(OpsFunctionsTest, ResidualInverseSplitsAlongItsDimension) {
+  const torch::NoGradGuard no_grad;
+  EXPECT_TRUE(BitEqual(
+      called(list, "reversible_residual_inverse(self.blocks, x)", x).toTensor(),
+      reversible_residual_inverse(blocks, x)));
+  const auto call = [this](const std::string& arguments) {
+    return called(
+               list,
+               "reversible_residual_inverse(self.blocks, torchrev."
+               "reversible_residual(self.blocks, " +
+                   arguments + "), " + arguments.substr(3) + ")",
+               torch::ones({6, kWidth}, at::kDouble))
+        .toTensor();
+  };
+  EXPECT_TRUE(
+      AllClose(call("x, dim=0"), torch::ones({6, kWidth}, at::kDouble), 1e-12));
+  EXPECT_TRUE(AllClose(
+      ops::reversible_residual_inverse(list, ops::reversible_residual(list, x)),
+      x,
+      kFloat64Tolerance));
+}
+
+TEST_F(OpsFunctionsTest, GradientsOfInverseOperatorsEqualPlainAutograd) {
+  const auto parameters = parameters_of(blocks);
+  const auto expected = train(plain_inverse(blocks), inputs, parameters);
+  const Stack residual = [this](const Inputs& y) {
+    const auto halves = called(
+                            list,
+                            "reversible_residual_inverse(self.blocks, x)",
+                            torch::cat({y.x1, y.x2}, -1))
+                            .toTensor()
+                            .chunk(2, -1);
+    return std::make_tuple(halves[0], halves[1]);
+  };
+  const Stack sequence = [this](const Inputs& y) {
+    return ops::reversible_sequence_inverse(list, y.x1, y.x2);
+  };
+  for (const auto& inverse : {residual, sequence}) {
+    EXPECT_TRUE(Matches(
+        train(inverse, inputs, parameters), expected, kFloat64Tolerance));
+  }
+  const Blocks block = {{f, g}};
+  EXPECT_TRUE(Matches(
+      train(
+          [this](const Inputs& y) {
+            return ops::reversible_block_inverse(f, g, y.x1, y.x2);
+          },
+          inputs,
+          parameters_of(block)),
+      train(plain_inverse(block), inputs, parameters_of(block)),
+      kFloat64Tolerance));
 }
 
 TEST_F(OpsFunctionsTest, ResidualDuplicates) {
