@@ -19,8 +19,10 @@ struct StepInputs {
   // Context and parameters that require grad.
   std::vector<LocalGraph::Outer> declared;
 
-  // `differentiate`: whether a gradient came in; else nothing is wanted.
-  StepInputs(const Step& step, bool differentiate);
+  // Nothing is wanted.
+  StepInputs() = default;
+  // What the running pass wants.
+  explicit StepInputs(const Step& step);
 };
 
 // The gradients of these inputs.

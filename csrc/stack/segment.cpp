@@ -1,5 +1,6 @@
 #include "stack/segment.h"
 
+#include "stack/step.h"
 #include "tensors.h"
 
 namespace torchrev {
@@ -17,6 +18,14 @@ Segment::Segment(
       arithmetic(arithmetic),
       strides({layout_of(x[0]), layout_of(x[1])}),
       relay(direction) {}
+
+Segment::~Segment() = default;
+
+Step& Segment::add(std::unique_ptr<Step> step) {
+  step->index = steps.size();
+  steps.push_back(std::move(step));
+  return *steps.back();
+}
 
 }  // namespace detail
 }  // namespace torchrev

@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_strided.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/custom_class.h>
 
 #include <utility>
 
@@ -22,19 +23,19 @@ RecordOptions record_options(const ReversibleOptions& options) {
 }  // namespace
 
 Step::Step(
-    std::shared_ptr<Segment> segment,
+    Segment& segment,
     const StepId& id,
     const Branch& branch,
     const Tensor& other,
     at::TensorList context)
-    : segment(std::move(segment)),
+    : segment(&segment),
       id(id),
       recorded(
           place(),
           branch,
           context,
-          Chunks(this->segment->options, id.role, other),
-          record_options(this->segment->options)) {}
+          Chunks(segment.options, id.role, other),
+          record_options(segment.options)) {}
 
 Tensor Step::forward(
     const Tensor& addend,
@@ -61,7 +62,36 @@ Tensor Step::forward(
   return out;
 }
 
+void Step::save_context() {
+  for (const auto& tensor : recorded.release_context()) {
+    context.emplace_back(tensor, /*is_output=*/false);
+  }
+}
+
+variable_list Step::saved_context() const {
+  variable_list tensors;
+  tensors.reserve(context.size());
+  for (const auto& saved : context) {
+    tensors.push_back(saved.unpack());
+  }
+  return tensors;
+}
+
+void Step::forget() {
+  recorded.forget();
+  context.clear();
+}
+
 namespace {
+
+// What the node of a step owns.
+struct StepHandle : torch::CustomClassHolder {
+  StepHandle(std::shared_ptr<Segment> segment, Step& step)
+      : segment(std::move(segment)), step(step) {}
+
+  std::shared_ptr<Segment> segment;
+  Step& step;
+};
 
 struct StepFunction : torch::autograd::Function<StepFunction> {
   static Tensor forward(
@@ -69,24 +99,24 @@ struct StepFunction : torch::autograd::Function<StepFunction> {
       const Tensor& addend,
       const Tensor& other,
       at::TensorList /*declared*/,
-      const c10::intrusive_ptr<Step>& step,
+      const c10::intrusive_ptr<StepHandle>& handle,
       bool search) {
     // An undefined gradient stays one: nothing is differentiated for it.
     ctx->set_materialize_grads(false);
-    auto out = step->forward(addend, other, {/*record=*/true, search});
-    ctx->save_for_backward(step->recorded.release_context());
-    ctx->saved_data["step"] = c10::IValue::make_capsule(step);
+    auto out = handle->step.forward(addend, other, {/*record=*/true, search});
+    handle->step.save_context();
+    ctx->saved_data["step"] = c10::IValue::make_capsule(handle);
     return out;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list& grads) {
-    // Throws if the graph was freed.
-    const auto context = ctx->get_saved_variables();
-    const auto step = c10::static_intrusive_pointer_cast<Step>(
+    // There are none; throws if the graph was freed.
+    ctx->get_saved_variables();
+    const auto handle = c10::static_intrusive_pointer_cast<StepHandle>(
         ctx->saved_data["step"].toCapsule());
-    auto gradients = step->backward(context, std::move(grads[0]));
-    // `step` and `search` are no tensors.
-    gradients.resize(step->node->num_outputs() + 2);
+    auto gradients = handle->step.backward(std::move(grads[0]));
+    // `handle` and `search` are no tensors.
+    gradients.resize(handle->step.node->num_outputs() + 2);
     return gradients;
   }
 };
@@ -100,8 +130,7 @@ Tensor apply_step(
     const Tensor& addend,
     const Tensor& other,
     at::TensorList context) {
-  const auto step =
-      c10::make_intrusive<Step>(segment, id, branch, other, context);
+  auto step = std::make_unique<Step>(*segment, id, branch, other, context);
   const auto declared = step->recorded.declared();
   const bool grad_mode = at::GradMode::is_enabled();
   const bool tracked =
@@ -115,10 +144,12 @@ Tensor apply_step(
     at::NoGradGuard no_grad;
     return step->forward(addend, other, {/*record=*/false, search});
   }
+  const auto handle =
+      c10::make_intrusive<StepHandle>(segment, segment->add(std::move(step)));
   auto out = StepFunction::apply(
-      addend, other, at::TensorList(declared), step, search);
-  // Not owned: the node owns the step, and a pointer back would be a cycle.
-  step->node = out.grad_fn().get();
+      addend, other, at::TensorList(declared), handle, search);
+  // Not owned: the node owns the segment, and so the step.
+  handle->step.node = out.grad_fn().get();
   return out;
 }
 

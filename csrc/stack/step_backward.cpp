@@ -5,9 +5,9 @@
 
 #include <utility>
 
+#include "stack/inner_pass.h"
 #include "stack/part_backward.h"
 #include "stack/step.h"
-#include "stack/step_order.h"
 #include "streams/in_place.h"
 #include "tensors.h"
 
@@ -15,6 +15,39 @@ namespace torchrev {
 namespace detail {
 
 namespace {
+
+PartBackward whole(
+    const Step& step,
+    const PartBackward::Wanted& wanted,
+    Tensor out,
+    const Tensor& other) {
+  return {
+      step,
+      wanted,
+      {std::move(out), other, step.segment->strides_of(step.id.role)},
+      [&](LocalGraph& graph, const Tensor& x) {
+        return step.recorded.recompute(
+            graph, x, wanted.context, wanted.inputs.declared);
+      }};
+}
+
+PartBackward chunk(
+    const Step& step,
+    const PartBackward::Wanted& wanted,
+    std::size_t i,
+    const Tensor& out,
+    const Tensor& other) {
+  const auto& chunks = step.recorded.chunks();
+  const auto part = chunks.of(out, i);
+  return {
+      step,
+      wanted,
+      {part, chunks.of(other, i), layout_of(part)},
+      [&](LocalGraph& graph, const Tensor& x) {
+        return step.recorded.recompute_chunk(
+            graph, i, x, wanted.context, wanted.inputs.declared);
+      }};
+}
 
 // In one local graph: for double backward, the chunks are joined in it.
 // `stream` is `out` before and the addend after, if that is rebuilt.
@@ -24,14 +57,7 @@ StepGradients backward_whole(
     Tensor& stream,
     const Tensor& other,
     const Tensor& grad) {
-  PartBackward part(
-      step,
-      wanted,
-      {std::move(stream), other, step.segment->strides_of(step.id.role)},
-      [&](LocalGraph& graph, const Tensor& x) {
-        return step.recorded.recompute(
-            graph, x, wanted.context, wanted.inputs.declared);
-      });
+  auto part = whole(step, wanted, std::move(stream), other);
   stream = std::move(part.addend);
   part.graph.backward(part.gradient_of_root(step, grad));
   StepGradients gradients;
@@ -86,6 +112,16 @@ void receive(
   }
 }
 
+// For the addend of `out`, chunk by chunk: a chunk of `out` is read before its
+// addend is written, so that one storage does for both where nobody else holds
+// it.
+Tensor place_for_addend(const Step& step, const Tensor& out) {
+  const auto strides = step.segment->strides_of(step.id.role);
+  return is_reusable(out, strides)
+             ? out
+             : at::empty_strided(out.sizes(), strides, out.options());
+}
+
 // Chunk by chunk, so that the activations of one chunk exist at a time.
 StepGradients backward_in_chunks(
     const Step& step,
@@ -94,28 +130,14 @@ StepGradients backward_in_chunks(
     const Tensor& other,
     const Tensor& grad) {
   const auto& chunks = step.recorded.chunks();
-  const auto strides = step.segment->strides_of(step.id.role);
   const auto out = std::exchange(stream, Tensor());
   if (wanted.rebuild) {
-    // A chunk of `out` is read before its addend is written, so that one
-    // storage does for both where nobody else holds it.
-    stream = is_reusable(out, strides)
-                 ? out
-                 : at::empty_strided(out.sizes(), strides, out.options());
+    stream = place_for_addend(step, out);
   }
   StepGradients sums;
   sums.declared.resize(wanted.inputs.declared.size());
   for (std::size_t i = 0; i < chunks.count(); ++i) {
-    const auto out_part = chunks.of(out, i);
-    const auto other_part = chunks.of(other, i);
-    PartBackward part(
-        step,
-        wanted,
-        {out_part, other_part, layout_of(out_part)},
-        [&](LocalGraph& graph, const Tensor& x) {
-          return step.recorded.recompute_chunk(
-              graph, i, x, wanted.context, wanted.inputs.declared);
-        });
+    auto part = chunk(step, wanted, i, out, other);
     if (wanted.rebuild) {
       chunks.of(stream, i).copy_(part.addend);
     }
@@ -125,55 +147,56 @@ StepGradients backward_in_chunks(
   return sums;
 }
 
-// The pair after `step`, which the running pass has left for it.
-StreamPair take_pair(Step& step) {
-  auto pair = step.segment->relay.take(step.id);
-  if (!pair.defined()) {
-    pair = step.kept;
+}  // namespace
+
+StreamPair Step::undo(const variable_list& tensors, StreamPair pair) const {
+  const at::NoGradGuard no_grad;
+  recorded.check_unchanged(tensors);
+  const StepInputs nothing;
+  const PartBackward::Wanted wanted{
+      tensors, nothing, /*rebuild=*/true, /*differentiate=*/false};
+  auto& stream = pair.changed_by(id.role);
+  const auto& other = pair.read_by(id.role);
+  const auto& chunks = recorded.chunks();
+  if (chunks.count() == 1) {
+    stream = whole(*this, wanted, std::move(stream), other).addend;
+    return pair;
   }
-  TORCHREV_CHECK(
-      ValueError,
-      pair.defined(),
-      step.segment->entry,
-      c10::str("the streams after ", step.place(), " to be known in backward"),
-      "a pass that starts there after the graph was freed",
-      "Call backward with retain_graph or create_graph.");
-  // A second backward may start at any step, where no pass leaves a pair.
-  if (!torch::autograd::get_current_graph_task_keep_graph()) {
-    step.kept = {};
-  } else if (at::GradMode::is_enabled()) {
-    step.kept = pair;
+  const auto out = std::exchange(stream, Tensor());
+  stream = place_for_addend(*this, out);
+  for (std::size_t i = 0; i < chunks.count(); ++i) {
+    chunks.of(stream, i).copy_(chunk(*this, wanted, i, out, other).addend);
   }
   return pair;
 }
 
-}  // namespace
-
-variable_list Step::backward(const variable_list& context, Tensor grad) {
+variable_list Step::backward(Tensor grad) {
+  const auto tensors = saved_context();
   auto pair = take_pair(*this);
-  recorded.check_unchanged(context);
-  const bool rebuild = rebuilds();
+  recorded.check_unchanged(tensors);
+  const auto use = use_of_pair_before(*this);
+  const bool rebuild = use != PairBefore::kNotNeeded;
   StepGradients gradients;
-  if (grad.defined() || rebuild) {
-    const StepInputs inputs(*this, grad.defined());
+  if (grad.defined()) {
+    const StepInputs inputs(*this);
     const auto backward =
         recorded.chunks().count() == 1 || at::GradMode::is_enabled()
             ? &backward_whole
             : &backward_in_chunks;
     gradients = backward(
         *this,
-        {context, inputs, rebuild, grad.defined()},
+        {tensors, inputs, rebuild, /*differentiate=*/true},
         pair.changed_by(id.role),
         pair.read_by(id.role),
         grad);
+  } else if (rebuild) {
+    pair = undo(tensors, std::move(pair));
   }
-  if (rebuild) {
-    segment->relay.put(step_before(id, segment->direction), std::move(pair));
-  }
+  leave_pair(*this, use, std::move(pair));
   // Records hold snapshots of buffers and generators, which have to go with the
   // graph although LibTorch frees saved variables only.
   if (!torch::autograd::get_current_graph_task_keep_graph()) {
-    recorded.forget();
+    mark_freed(*this);
   }
   if (segment->arithmetic.is_additive()) {
     gradients.addend = std::move(grad);
