@@ -28,11 +28,6 @@ void check_known(const Step& step, bool known) {
       "Call backward with retain_graph or create_graph.");
 }
 
-bool is_freed(const Step& step) {
-  const Lock lock(step.segment->mutex);
-  return step.freed;
-}
-
 void keep(Step& step, const StreamPair& pair) {
   const Lock lock(step.segment->mutex);
   if (!step.freed) {
@@ -66,7 +61,7 @@ StreamPair rebuilt_pair(const Step& step) {
   auto [pair, i] = known_pair(step);
   for (; i > step.index; --i) {
     const auto& after = *step.segment->steps[i];
-    check_known(step, !is_freed(after));
+    check_known(step, !after.freed);
     pair = after.undo(after.saved_context(), std::move(pair));
     keep(*previous(after), pair);
   }
@@ -117,14 +112,6 @@ void leave_pair(const Step& step, PairBefore use, StreamPair pair) {
     default:
       return;
   }
-}
-
-void mark_freed(Step& step) {
-  {
-    const Lock lock(step.segment->mutex);
-    step.freed = true;
-  }
-  step.forget();
 }
 
 }  // namespace detail

@@ -41,8 +41,5 @@ PairBefore use_of_pair_before(const Step& step);
 // Leaves it there.
 void leave_pair(const Step& step, PairBefore use, StreamPair pair);
 
-// After a pass over `step` that frees the graph.
-void mark_freed(Step& step);
-
 }  // namespace detail
 }  // namespace torchrev

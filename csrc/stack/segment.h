@@ -36,7 +36,7 @@ struct Segment {
   SavedEnd saved;
   // Those that have a node, in the order in which they run.
   std::vector<std::unique_ptr<Step>> steps;
-  // Guards `kept` and `freed` of the steps. Nothing is run under it.
+  // Guards `kept` of the steps. Nothing is run under it.
   std::mutex mutex;
 
   // `x`: the streams before the first step.

@@ -121,6 +121,7 @@ std::shared_ptr<Segment> make_segment(
   auto segment = std::make_shared<Segment>(
       stack.entry, stack.options, stack.direction, arithmetic, x);
   segment->relay.observe(observer_of(stack, range, x));
+  segment->steps.reserve(2 * (range.end - range.begin));
   return segment;
 }
 

@@ -78,6 +78,7 @@ variable_list Step::saved_context() const {
 }
 
 void Step::forget() {
+  freed = true;
   recorded.forget();
   context.clear();
 }
@@ -110,8 +111,6 @@ struct StepFunction : torch::autograd::Function<StepFunction> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list& grads) {
-    // There are none; throws if the graph was freed.
-    ctx->get_saved_variables();
     const auto handle = c10::static_intrusive_pointer_cast<StepHandle>(
         ctx->saved_data["step"].toCapsule());
     auto gradients = handle->step.backward(std::move(grads[0]));

@@ -6,6 +6,7 @@
 #include <torchrev/branch.h>
 #include <torchrev/step_id.h>
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -49,7 +50,7 @@ struct Step {
   // NOTE [Inner passes].
   StreamPair kept;
   // Whether a pass that frees the graph has run this step.
-  bool freed = false;
+  std::atomic<bool> freed{false};
 
   // out = addend + branch(other).
   Tensor forward(

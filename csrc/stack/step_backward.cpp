@@ -171,6 +171,8 @@ StreamPair Step::undo(const variable_list& tensors, StreamPair pair) const {
 }
 
 variable_list Step::backward(Tensor grad) {
+  // As get_saved_variables() says it of a node that has saved something.
+  TORCH_CHECK(!freed, torch::autograd::ERR_BACKWARD_TWICE);
   const auto tensors = saved_context();
   auto pair = take_pair(*this);
   recorded.check_unchanged(tensors);
@@ -196,7 +198,7 @@ variable_list Step::backward(Tensor grad) {
   // Records hold snapshots of buffers and generators, which have to go with the
   // graph although LibTorch frees saved variables only.
   if (!torch::autograd::get_current_graph_task_keep_graph()) {
-    mark_freed(*this);
+    forget();
   }
   if (segment->arithmetic.is_additive()) {
     gradients.addend = std::move(grad);
