@@ -73,5 +73,17 @@ Tensor reversible_residual(
       options);
 }
 
+Tensor reversible_residual_inverse(
+    const Module& blocks,
+    const Tensor& y,
+    at::TensorList context,
+    const ReversibleOptions& options) {
+  return torchrev::reversible_residual_inverse(
+      detail::scripted_blocks("reversible_residual_inverse", blocks, context),
+      y,
+      context,
+      options);
+}
+
 }  // namespace ops
 }  // namespace torchrev

@@ -8,6 +8,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "check.h"
 #include "guards/deferred_check.h"
@@ -47,12 +48,12 @@ DriftGuard::DriftGuard(
     bool rebuilt_first)
     : entry_(entry), tolerance_(tolerance), end_(end) {
   const auto depth = end - begin;
-  const auto count = std::min(depth, kFingerprints);
+  const auto count = std::min(std::abs(depth), kFingerprints);
   for (int64_t i = 0; i < count; ++i) {
     blocks_.push_back(begin + i * depth / count);
   }
   if (!rebuilt_first) {
-    blocks_[0] = begin + 1;
+    blocks_[0] = begin + (depth < 0 ? -1 : 1);
   }
 }
 
@@ -97,15 +98,19 @@ void DriftGuard::rebuilt(int64_t block, const StreamPair& pair) {
   const at::NoGradGuard no_grad;
   submit_check(
       relative_difference(fingerprint(pair), kept_[slot], finite_),
-      [entry = entry_, tolerance = tolerance_, block](double drift) {
+      [entry = entry_,
+       tolerance = tolerance_,
+       block,
+       inverse = blocks_[0] > end_](double drift) {
         // Written so that NaN is too much.
         TORCHREV_CHECK(
             ValueError,
             drift <= tolerance,
             entry,
             c10::str(
-                "the streams that backward rebuilds before block ",
-                block,
+                "the streams that backward rebuilds ",
+                inverse ? "after block " : "before block ",
+                inverse ? block - 1 : block,
                 " to differ from those of forward by at most drift_tolerance "
                 "= ",
                 tolerance,

@@ -18,7 +18,8 @@ class DriftGuard final : public StreamObserver {
   static constexpr int64_t kSamples = 128;
 
   // Of blocks [begin, end) of a stack; `rebuilt_first`: whether the streams
-  // before block `begin` will be rebuilt.
+  // before block `begin` will be rebuilt. A stack that runs the other way goes
+  // from the streams before block `begin` down to those before block `end`.
   DriftGuard(
       const char* entry,
       double tolerance,

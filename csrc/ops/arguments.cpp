@@ -12,6 +12,7 @@ namespace detail {
 namespace {
 
 constexpr auto kStreams = "streams";
+constexpr auto kDim = "dim";
 // Of a keyword in released schemas; it cannot change any more.
 constexpr double kDefaultMomentum = 0.9;
 
@@ -35,7 +36,7 @@ std::string keyword(
   return fmt::format("ScalarType? {}=None", name);
 }
 std::string keyword(const char* name, const Streams& value) {
-  return fmt::format("str {}=\"split\", int dim={}", name, value.dim);
+  return fmt::format("str {}=\"split\", {}", name, keyword(kDim, value.dim));
 }
 // An operator names the couplings that come with the library.
 std::string keyword(
@@ -46,13 +47,18 @@ std::string keyword(
 
 }  // namespace
 
-std::string keywords(bool with_streams) {
+std::string keywords(StreamsKeywords of_streams) {
   const ReversibleOptions defaults;
   std::string text;
   visit_options([&](const char* name, const auto& get, const auto&) {
-    if (name != std::string(kStreams) || with_streams) {
-      text += (text.empty() ? "" : ", ") + keyword(name, get(defaults));
+    const bool is_streams = name == std::string(kStreams);
+    if (is_streams && of_streams == StreamsKeywords::kNone) {
+      return;
     }
+    text += text.empty() ? "" : ", ";
+    text += is_streams && of_streams == StreamsKeywords::kDim
+                ? keyword(kDim, defaults.streams().dim)
+                : keyword(name, get(defaults));
   });
   return text;
 }
@@ -136,7 +142,16 @@ void Arguments::read(torch::optional<at::ScalarType>& value) {
   value = next().toOptional<at::ScalarType>();
 }
 
+// As many of its keywords as the operator has, see StreamsKeywords.
 void Arguments::read(Streams& value) {
+  const auto& keyword = schema_.arguments()[position_].name();
+  if (keyword == kDim) {
+    value = {Streams::Kind::kSplit, next().toInt()};
+    return;
+  }
+  if (keyword != kStreams) {
+    return;
+  }
   const auto name = next().toStringRef();
   const auto dim = next().toInt();
   if (name == "split") {
@@ -182,12 +197,11 @@ std::shared_ptr<const Coupling> Arguments::coupling(const Streams& streams) {
 
 ReversibleOptions Arguments::options() {
   ReversibleOptions options;
-  const bool with_streams = schema_.arguments()[position_].name() == kStreams;
-  visit_options([&](const std::string& name, const auto& get, const auto&) {
+  visit_options([&](const char* /*name*/, const auto& get, const auto&) {
     using Value = std::decay_t<decltype(get(options))>;
     if constexpr (std::is_same_v<Value, std::shared_ptr<const Coupling>>) {
       get(options) = coupling(options.streams());
-    } else if (name != kStreams || with_streams) {
+    } else {
       read(get(options));
     }
   });

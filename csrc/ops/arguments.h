@@ -11,10 +11,14 @@
 namespace torchrev {
 namespace detail {
 
+// What an operator has of the keywords `streams` and `dim`: one of two streams
+// none, one of a tensor both, and its inverse `dim`, since split streams alone
+// have an inverse.
+enum class StreamsKeywords { kNone, kAll, kDim };
+
 // The options as keywords of an operator's schema, with their types and
 // defaults: "bool preserve_rng_state=True, int save_every=0, ...".
-// `with_streams`: for an operator of one tensor.
-std::string keywords(bool with_streams);
+std::string keywords(StreamsKeywords of_streams);
 
 // Takes the arguments of a call off the stack and hands them out from left to
 // right.

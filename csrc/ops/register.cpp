@@ -46,14 +46,13 @@ void sequence(const c10::OperatorHandle& handle, Stack* stack) {
   torch::jit::push(*stack, std::get<0>(pair), std::get<1>(pair));
 }
 
+template <auto& kFunction>
 void residual(const c10::OperatorHandle& handle, Stack* stack) {
   Arguments arguments(handle, *stack);
   const auto blocks = arguments.module();
   const auto x = arguments.tensor();
   const auto context = arguments.context();
-  torch::jit::push(
-      *stack,
-      ops::reversible_residual(blocks, x, context, arguments.options()));
+  torch::jit::push(*stack, kFunction(blocks, x, context, arguments.options()));
 }
 
 template <c10::BoxedKernel::BoxedKernelFunction* kKernel>
@@ -66,7 +65,7 @@ struct Operator {
   std::string name;
   const char* arguments;
   // Its keywords.
-  bool with_streams;
+  detail::StreamsKeywords streams;
   const char* returns;
   torch::CppFunction (*kernel)();
 };
@@ -78,36 +77,41 @@ std::vector<Operator> operators() {
   return {
       {"reversible_block",
        "Any f, Any g, Tensor x1, Tensor x2",
-       false,
+       detail::StreamsKeywords::kNone,
        kPair,
        kernel<&block<ops::reversible_block>>},
       {"reversible_block_inverse",
        "Any f, Any g, Tensor y1, Tensor y2",
-       false,
+       detail::StreamsKeywords::kNone,
        kPair,
        kernel<&block<ops::reversible_block_inverse>>},
       {"reversible_sequence",
        "Any blocks, Tensor x1, Tensor x2",
-       false,
+       detail::StreamsKeywords::kNone,
        kPair,
        kernel<&sequence<ops::reversible_sequence>>},
       {"reversible_sequence_inverse",
        "Any blocks, Tensor y1, Tensor y2",
-       false,
+       detail::StreamsKeywords::kNone,
        kPair,
        kernel<&sequence<ops::reversible_sequence_inverse>>},
       {"reversible_residual",
        "Any blocks, Tensor x",
-       true,
+       detail::StreamsKeywords::kAll,
        "Tensor",
-       kernel<&residual>}};
+       kernel<&residual<ops::reversible_residual>>},
+      {"reversible_residual_inverse",
+       "Any blocks, Tensor y",
+       detail::StreamsKeywords::kDim,
+       "Tensor",
+       kernel<&residual<ops::reversible_residual_inverse>>}};
 }
 
 void define(torch::Library& library, const Operator& op) {
   for (const std::string overload : kOverloads) {
     const auto signature = op.name + overload + "(" + op.arguments +
                            (overload.empty() ? "" : ", Any context") + ", *, " +
-                           detail::keywords(op.with_streams) + ") -> " +
+                           detail::keywords(op.streams) + ") -> " +
                            op.returns;
     library.def(
         torch::schema(signature.c_str(), c10::AliasAnalysisKind::CONSERVATIVE),

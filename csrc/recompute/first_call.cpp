@@ -96,26 +96,26 @@ RecordedBranch::InGraph RecordedBranch::in_graph(
   if (x.requires_grad()) {
     edges.push_back(torch::autograd::impl::gradient_edge(x));
   }
-  refuse_graphs_in_attributes(branch_.callable(), edges);
+  refuse_graphs_in_attributes(branch_->callable(), edges);
   result.outlives = !life.expired() || accumulators.are_held_more();
   return result;
 }
 
 Tensor RecordedBranch::run_unrecorded(const Tensor& x, bool search) {
   const auto run = [this](const Tensor& x, const Arguments& arguments) {
-    return branch_.callable().forward(
+    return branch_->callable().forward(
         x, arguments.context, arguments.parameters);
   };
   if (search) {
     auto value = in_graph(x, run).value;
-    branch_.facts().searched = true;
+    branch_->facts().searched = true;
     return value;
   }
   return without_graph(run(x, {context_, parameters_}));
 }
 
 Tensor RecordedBranch::record(const Tensor& x) {
-  calls_.push_back({{place_, branch_, x, options_}});
+  calls_.push_back({{place_, *branch_, x, options_}});
   auto& call = calls_.back();
   const auto seen = call.record.seen();
   if (!seen || (!seen->verified && wants_verification())) {
@@ -146,7 +146,7 @@ Tensor RecordedBranch::record(const Tensor& x) {
 
 bool RecordedBranch::wants_verification() const {
   return options_.verify_first_call && !WithoutVerification::is_active() &&
-         branch_.facts().worth_verifying();
+         branch_->facts().worth_verifying();
 }
 
 Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
@@ -160,7 +160,7 @@ Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
   });
   const auto end = call.record.generators();
   BranchFacts::Seen seen;
-  seen.needs_graph = first.outlives || branch_.callable().needs_graph();
+  seen.needs_graph = first.outlives || branch_->callable().needs_graph();
   seen.used_parameters = std::move(first.used);
   seen.writes_parameters = parameter_versions_.written(parameters_);
   if (seen.writes_parameters) {
@@ -173,7 +173,7 @@ Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
       first.value.device() == x.device()) {
     verify(call, x, first.value, end, seen);
   }
-  branch_.facts().searched = true;
+  branch_->facts().searched = true;
   call.record.learn(std::move(seen));
   return std::move(first.value);
 }

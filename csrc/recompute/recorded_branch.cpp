@@ -155,7 +155,7 @@ RecordedBranch::Arguments RecordedBranch::enter(
     arguments.context.push_back(alias(tensor));
   }
   for (const auto& tensor : parameters_) {
-    if (branch_.callable().takes_parameters()) {
+    if (branch_->callable().takes_parameters()) {
       arguments.parameters.push_back(alias(tensor));
     } else if (tensor.requires_grad()) {
       handles.push_back(graph.declare(tensor, next().wanted));
@@ -167,10 +167,10 @@ RecordedBranch::Arguments RecordedBranch::enter(
 // A TorchScript module has got its parameters back from the replay by now. The
 // members of another module cannot be written from here.
 void RecordedBranch::check_not_replaced() const {
-  if (branch_.callable().takes_parameters()) {
+  if (branch_->callable().takes_parameters()) {
     return;
   }
-  const auto now = branch_.callable().parameters();
+  const auto now = branch_->callable().parameters();
   for (std::size_t i = 0; i < std::max(now.size(), parameters_.size()); ++i) {
     TORCHREV_CHECK(
         ValueError,
@@ -193,7 +193,7 @@ void RecordedBranch::check_not_replaced() const {
 void RecordedBranch::check_used(
     const LocalGraph& graph, const Recompute& recompute) const {
   const auto& seen = calls_.front().record.seen();
-  if (!seen || branch_.callable().takes_parameters()) {
+  if (!seen || branch_->callable().takes_parameters()) {
     return;
   }
   auto handle = recompute.declared.end();
@@ -222,6 +222,7 @@ void RecordedBranch::check_used(
 
 void RecordedBranch::forget() {
   calls_.clear();
+  branch_ = torch::nullopt;
 }
 
 }  // namespace detail

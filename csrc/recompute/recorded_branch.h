@@ -102,7 +102,7 @@ class RecordedBranch {
   // longer what it was, is not used by the recompute that `graph` has checked.
   void check_used(const LocalGraph& graph, const Recompute& recompute) const;
 
-  // Drops the records: there will be no other recompute.
+  // Drops the records and the branch: there will be no other recompute.
   void forget();
 
  private:
@@ -170,7 +170,8 @@ class RecordedBranch {
   void check_not_replaced() const;
 
   Place place_;
-  Branch branch_;
+  // None once it was forgotten: what a branch keeps of its graph may lead here.
+  torch::optional<Branch> branch_;
   Chunks chunks_;
   RecordOptions options_;
   variable_list context_;

@@ -38,6 +38,14 @@ void check_call(const Stack& stack, const Tensor& x, int64_t inverted) {
   check_invertible(stack.entry, stack.options, inverted);
 }
 
+// The streams that come out of `stack`, for those that go in.
+StreamPair run_pair(const Stack& stack, const Tensor& x1, const Tensor& x2) {
+  const auto arithmetic = arithmetic_of(stack, x1);
+  const auto y = run_streams(
+      stack, arithmetic, {arithmetic.enter(x1), arithmetic.enter(x2)});
+  return {arithmetic.leave(y[0]), arithmetic.leave(y[1])};
+}
+
 }  // namespace
 
 StreamPair checked_run(const Stack& stack, const Tensor& x1, const Tensor& x2) {
@@ -47,12 +55,7 @@ StreamPair checked_run(const Stack& stack, const Tensor& x1, const Tensor& x2) {
   if (check_transforms(stack, {{"x1", x1}, {"x2", x2}})) {
     return checked_run(kept_whole(stack), x1, x2);
   }
-  return naming(stack.entry, [&]() -> StreamPair {
-    const auto arithmetic = arithmetic_of(stack, x1);
-    const auto y = run_streams(
-        stack, arithmetic, {arithmetic.enter(x1), arithmetic.enter(x2)});
-    return {arithmetic.leave(y[0]), arithmetic.leave(y[1])};
-  });
+  return naming(stack.entry, [&] { return run_pair(stack, x1, x2); });
 }
 
 StreamPair split(const Tensor& x, const Streams& streams) {
@@ -88,16 +91,17 @@ Tensor checked_residual(const Stack& stack, const Tensor& x) {
   });
 }
 
-StreamPair checked_inverse(
-    const Stack& stack, const Tensor& y1, const Tensor& y2) {
+StreamPair checked_inverse(Stack stack, const Tensor& y1, const Tensor& y2) {
+  stack.direction = Direction::kInverse;
   check_stack(stack);
   check_streams(stack.entry, "y1", y1, "y2", y2);
   check_call(stack, y1, stack.depth());
   check_no_transforms(stack, {{"y1", y1}, {"y2", y2}});
-  return naming(stack.entry, [&] { return invert(stack, y1, y2); });
+  return naming(stack.entry, [&] { return run_pair(stack, y1, y2); });
 }
 
-Tensor checked_residual_inverse(const Stack& stack, const Tensor& y) {
+Tensor checked_residual_inverse(Stack stack, const Tensor& y) {
+  stack.direction = Direction::kInverse;
   check_stack(stack);
   const auto streams = stack.options.streams();
   check_residual(stack.entry, "y", y, streams);
@@ -112,12 +116,8 @@ Tensor checked_residual_inverse(const Stack& stack, const Tensor& y) {
       "Use the inverse of the two streams.");
   check_call(stack, y, stack.depth());
   check_no_transforms(stack, {{"y", y}});
-  return naming(stack.entry, [&] {
-    at::NoGradGuard no_grad;
-    const auto halves = split(y, streams);
-    const auto x = invert(stack, halves[0], halves[1]);
-    return at::cat({x[0], x[1]}, streams.dim);
-  });
+  return naming(
+      stack.entry, [&] { return run_merged(stack, y, streams.dim); });
 }
 
 }  // namespace detail

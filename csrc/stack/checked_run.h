@@ -17,10 +17,9 @@ StreamPair checked_run(const Stack& stack, const Tensor& x1, const Tensor& x2);
 // One tensor, split into streams and merged again as the options say.
 Tensor checked_residual(const Stack& stack, const Tensor& x);
 
-// Their inverses.
-StreamPair checked_inverse(
-    const Stack& stack, const Tensor& y1, const Tensor& y2);
-Tensor checked_residual_inverse(const Stack& stack, const Tensor& y);
+// Their inverses, which are the stack run the other way.
+StreamPair checked_inverse(Stack stack, const Tensor& y1, const Tensor& y2);
+Tensor checked_residual_inverse(Stack stack, const Tensor& y);
 
 // The streams that checked_residual makes of `x`.
 StreamPair split(const Tensor& x, const Streams& streams);

@@ -2,7 +2,6 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty_strided.h>
 #include <torch/csrc/autograd/graph_task.h>
 #include <torch/custom_class.h>
 
@@ -28,36 +27,12 @@ struct EndState : torch::CustomClassHolder {
   torch::optional<int64_t> merge_dim;
 };
 
-variable_list halves(const Tensor& y, int64_t dim) {
-  const auto size = y.size(dim) / 2;
-  return {y.narrow(dim, 0, size), y.narrow(dim, size, size)};
-}
-
-// The last streams as their steps saw them. A half of a merged tensor has other
-// strides than the stream that was copied into it: views of it can fail in a
-// recompute, and dropout, which draws in the order of memory, gives another
-// mask. The copies take the place of the merged tensor, which can go.
-StreamPair streams_of(const Tensor& y, int64_t dim, const Segment& segment) {
-  StreamPair pair;
-  const auto views = halves(y.detach(), dim);
-  for (std::size_t i = 0; i < 2; ++i) {
-    if (views[i].strides() == at::IntArrayRef(segment.strides[i])) {
-      pair[i] = views[i];
-    } else {
-      pair[i] = at::empty_strided(
-          views[i].sizes(), segment.strides[i], views[i].options());
-      pair[i].copy_(views[i]);
-    }
-  }
-  return pair;
-}
-
 // The gradient of the merged tensor, if it was merged, is that of its halves.
 void split_gradient(
     variable_list& grads, const torch::optional<int64_t>& merge_dim) {
   if (merge_dim) {
     grads =
-        grads[0].defined() ? halves(grads[0], *merge_dim) : variable_list(2);
+        grads[0].defined() ? halves_of(grads[0], *merge_dim) : variable_list(2);
   }
 }
 
@@ -78,22 +53,23 @@ struct End : torch::autograd::Function<End> {
     variable_list y = state->merge_dim
                           ? variable_list{at::cat({y1, y2}, *state->merge_dim)}
                           : variable_list{y1.tensor_data(), y2.tensor_data()};
-    ctx->save_for_backward(y);
+    state->segment->saved.save(y, state->merge_dim);
     return y;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list& grads) {
     const auto state = c10::static_intrusive_pointer_cast<EndState>(
         ctx->saved_data["state"].toCapsule());
-    const auto y = ctx->get_saved_variables();
     auto& segment = *state->segment;
+    const bool keeps_graph =
+        torch::autograd::get_current_graph_task_keep_graph();
     {
       at::NoGradGuard no_grad;
-      segment.relay.begin(
-          state->last,
-          state->merge_dim ? streams_of(y[0], *state->merge_dim, segment)
-                           : StreamPair{y[0].detach(), y[1].detach()},
-          torch::autograd::get_current_graph_task_keep_graph());
+      auto pair = segment.saved.streams(segment);
+      if (!keeps_graph) {
+        segment.saved.free();
+      }
+      segment.relay.begin(state->last, std::move(pair), keeps_graph);
     }
     split_gradient(grads, state->merge_dim);
     return {std::move(grads[0]), std::move(grads[1]), Tensor()};

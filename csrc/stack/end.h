@@ -8,9 +8,9 @@
 #include "stack/segment.h"
 #include "streams/stream_pair.h"
 
-// The end of a segment saves y1 and y2; nothing else of the segment is saved.
-// In backward it runs before all steps, and leaves the pair in the relay for
-// the last one.
+// The end of a segment saves y1 and y2 in it; nothing else of the segment is
+// saved. In backward it runs before all steps, and leaves the pair in the relay
+// for the last one.
 
 namespace torchrev {
 namespace detail {

@@ -1,5 +1,7 @@
 #include "stack/part_backward.h"
 
+#include <torch/csrc/autograd/graph_task.h>
+
 #include <utility>
 
 namespace torchrev {
@@ -15,11 +17,7 @@ constexpr std::size_t kDeclared = 2;
 
 }  // namespace
 
-StepInputs::StepInputs(const Step& step, bool differentiate) {
-  if (!differentiate) {
-    declared.resize(step.node->num_outputs() - kDeclared);
-    return;
-  }
+StepInputs::StepInputs(const Step& step) {
   const auto outer_of = [&step](std::size_t input) {
     return LocalGraph::Outer{
         step.node->next_edge(input),
@@ -37,6 +35,15 @@ bool Step::rebuilds() const {
   return node->task_should_compute_output(kOther);
 }
 
+bool Step::step_before_runs() const {
+  const auto* info = torch::autograd::get_current_graph_task_exec_info();
+  if (!info || info->empty()) {
+    return true;
+  }
+  const auto found = info->find(node->next_edge(kOther).function.get());
+  return found != info->end() && found->second.needed_;
+}
+
 variable_list StepGradients::in_order() && {
   variable_list list;
   // And room for an argument of the node that is no tensor.
@@ -47,6 +54,11 @@ variable_list StepGradients::in_order() && {
     list.push_back(std::move(gradient));
   }
   return list;
+}
+
+Tensor PartBackward::gradient_of_root(
+    const Step& step, const Tensor& grad) const {
+  return coupled ? grad : step.segment->arithmetic.gradient_of_value(grad);
 }
 
 void PartBackward::finish(

@@ -19,8 +19,10 @@ struct StepInputs {
   // Context and parameters that require grad.
   std::vector<LocalGraph::Outer> declared;
 
-  // `differentiate`: whether a gradient came in; else nothing is wanted.
-  StepInputs(const Step& step, bool differentiate);
+  // Nothing is wanted.
+  StepInputs() = default;
+  // What the running pass wants.
+  explicit StepInputs(const Step& step);
 };
 
 // The gradients of these inputs.
@@ -40,6 +42,7 @@ struct StepGradients {
 // Derivation. out = addend + branch(other) gives
 //   grad_addend = grad
 //   grad_other  = (d branch / d other)^T grad, likewise for what is declared,
+// and -grad in place of grad there for out = addend - branch(other),
 // where the gradient of `other` through the rest of the graph is added by the
 // engine: `other` is the output of the step before this one. With another
 // coupling autograd gives both, from out = coupling(addend, branch(other)).
@@ -70,6 +73,9 @@ struct PartBackward {
     branch = run(graph, step.segment->arithmetic.leave(input.alias));
     finish(step, wanted, std::move(part), input.alias);
   }
+
+  // Of what the graph was checked for, from `grad`, that of the result.
+  Tensor gradient_of_root(const Step& step, const Tensor& grad) const;
 
   LocalGraph graph;
   RecordedBranch::Recompute branch;

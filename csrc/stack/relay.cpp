@@ -1,6 +1,7 @@
 #include "stack/relay.h"
 
 #include "compat.h"
+#include "stack/step_order.h"
 
 namespace torchrev {
 namespace detail {
@@ -32,9 +33,9 @@ void Relay::begin(const StepId& step, StreamPair pair, bool keeps_graph) {
 
 void Relay::put(const StepId& step, StreamPair pair) {
   const auto slot = slot_of_pass();
-  // A pair that is for G of a block is what came before the next block.
-  if (slot->observer && step.role == Role::kG) {
-    slot->observer->rebuilt(step.block + 1, pair);
+  // A pair that is for the last step of a block is between two blocks.
+  if (slot->observer && step.role == roles_in_order(direction_)[1]) {
+    slot->observer->rebuilt(pair_after(step.block, direction_), pair);
   }
   slot->hold(step, std::move(pair));
 }

@@ -9,6 +9,7 @@
 
 #include "device/handover.h"
 #include "guards/stream_observer.h"
+#include "streams/direction.h"
 #include "streams/stream_pair.h"
 
 namespace torchrev {
@@ -28,9 +29,13 @@ namespace detail {
 //    the end of the segment. It goes with the first pass that frees the graph.
 class Relay {
  public:
+  // `direction`: of the steps.
+  explicit Relay(Direction direction = Direction::kForward)
+      : direction_(direction) {}
+
   void observe(std::shared_ptr<StreamObserver> observer);
 
-  // The streams before `block`, in forward.
+  // The streams before `block`, as the steps run.
   void in_forward(int64_t block, const StreamPair& pair);
 
   // Leaves `pair`, the end of the segment, for `step`: a pass begins.
@@ -56,6 +61,7 @@ class Relay {
   // The slot of the running pass; made, and given to the pass, if missing.
   std::shared_ptr<Slot> slot_of_pass();
 
+  const Direction direction_;
   // Guards what follows. No user code and no backward runs under it.
   std::mutex mutex_;
   std::shared_ptr<StreamObserver> observer_;

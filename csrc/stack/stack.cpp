@@ -4,7 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 
-#include <array>
+#include <algorithm>
 #include <vector>
 
 #include "branch/checked_call.h"
@@ -14,6 +14,7 @@
 #include "stack/end.h"
 #include "stack/segment.h"
 #include "stack/step.h"
+#include "stack/step_order.h"
 #include "tensors.h"
 
 namespace torchrev {
@@ -25,9 +26,30 @@ namespace {
 struct Range {
   int64_t begin;
   int64_t end;
+
+  // The block that runs first, and the one that runs last.
+  int64_t first(Direction direction) const {
+    return direction == Direction::kForward ? begin : end - 1;
+  }
+  int64_t last(Direction direction) const {
+    return direction == Direction::kForward ? end - 1 : begin;
+  }
 };
 
-// The blocks that are rebuilt in backward, cut into segments.
+// fn(step) for each step of `range`, in the order in which they run.
+template <typename Fn>
+void for_each_step(const Range& range, Direction direction, const Fn& fn) {
+  const int64_t towards = direction == Direction::kForward ? 1 : -1;
+  auto block = range.first(direction);
+  for (auto i = range.begin; i < range.end; ++i, block += towards) {
+    for (const auto role : roles_in_order(direction)) {
+      fn(StepId{block, role});
+    }
+  }
+}
+
+// The blocks that are rebuilt in backward, cut into segments, in the order in
+// which they run.
 std::vector<Range> segments_of(const Stack& stack) {
   const auto end = stack.depth() - stack.stored();
   const auto length = stack.options.save_every() > 0
@@ -37,11 +59,14 @@ std::vector<Range> segments_of(const Stack& stack) {
   for (int64_t begin = 0; begin < end; begin += length) {
     segments.push_back({begin, std::min(begin + length, end)});
   }
+  if (stack.direction == Direction::kInverse) {
+    std::reverse(segments.begin(), segments.end());
+  }
   return segments;
 }
 
-// The streams before a range are rebuilt if stream 2, of which F is a function,
-// needs a gradient.
+// The streams before a range are rebuilt if the stream that its first branch
+// reads needs a gradient.
 std::shared_ptr<StreamObserver> observer_of(
     const Stack& stack, const Range& range, const StreamPair& x) {
   const auto& tolerance = stack.options.drift_tolerance();
@@ -50,8 +75,19 @@ std::shared_ptr<StreamObserver> observer_of(
   if (stack.observer || !watched) {
     return stack.observer;
   }
+  const auto way = stack.direction;
+  const auto first = roles_in_order(way)[0];
   return std::make_shared<DriftGuard>(
-      stack.entry, *tolerance, range.begin, range.end, x[1].requires_grad());
+      stack.entry,
+      *tolerance,
+      pair_before(range.first(way), way),
+      pair_after(range.last(way), way),
+      x[1 - stream_changed_by(first)].requires_grad());
+}
+
+const Branch& branch_of(const Stack& stack, const StepId& step) {
+  const auto& block = stack.blocks[step.block];
+  return step.role == Role::kF ? block.f : block.g;
 }
 
 StreamPair run_steps(
@@ -59,13 +95,21 @@ StreamPair run_steps(
     const Stack& stack,
     const Range& range,
     StreamPair x) {
-  for (auto i = range.begin; i < range.end; ++i) {
-    segment->relay.in_forward(i, x);
-    const auto& [f, g] = stack.blocks[i];
-    x[0] = apply_step(segment, {i, Role::kF}, f, x[0], x[1], stack.context);
-    x[1] = apply_step(segment, {i, Role::kG}, g, x[1], x[0], stack.context);
-  }
-  segment->relay.in_forward(range.end, x);
+  const auto way = stack.direction;
+  for_each_step(range, way, [&](const StepId& step) {
+    if (step.role == roles_in_order(way)[0]) {
+      segment->relay.in_forward(pair_before(step.block, way), x);
+    }
+    auto& stream = x.changed_by(step.role);
+    stream = apply_step(
+        segment,
+        step,
+        branch_of(stack, step),
+        stream,
+        x.read_by(step.role),
+        stack.context);
+  });
+  segment->relay.in_forward(pair_after(range.last(way), way), x);
   return x;
 }
 
@@ -74,14 +118,15 @@ std::shared_ptr<Segment> make_segment(
     const Arithmetic& arithmetic,
     const Range& range,
     const StreamPair& x) {
-  auto segment =
-      std::make_shared<Segment>(stack.entry, stack.options, arithmetic, x);
+  auto segment = std::make_shared<Segment>(
+      stack.entry, stack.options, stack.direction, arithmetic, x);
   segment->relay.observe(observer_of(stack, range, x));
+  segment->steps.reserve(2 * (range.end - range.begin));
   return segment;
 }
 
-StepId last_step(const Range& range) {
-  return {range.end - 1, Role::kG};
+StepId last_step(const Range& range, Direction direction) {
+  return {range.last(direction), roles_in_order(direction)[1]};
 }
 
 StreamPair run_segments(
@@ -92,14 +137,9 @@ StreamPair run_segments(
   for (const auto& range : segments) {
     const auto segment = make_segment(stack, arithmetic, range, x);
     x = run_steps(segment, stack, range, std::move(x));
-    x = apply_end(segment, last_step(range), x);
+    x = apply_end(segment, last_step(range, stack.direction), x);
   }
   return x;
-}
-
-const Branch& branch_of(const Stack& stack, const StepId& step) {
-  const auto& block = stack.blocks[step.block];
-  return step.role == Role::kF ? block.f : block.g;
 }
 
 // What the branch of `step` returns for the stream `x`, chunk by chunk, in
@@ -124,17 +164,16 @@ Tensor value_of(
 // The last blocks, which keep their activations.
 StreamPair run_stored(
     const Stack& stack, const Arithmetic& arithmetic, StreamPair x) {
-  for (auto block = stack.depth() - stack.stored(); block < stack.depth();
-       ++block) {
-    for (const auto role : {Role::kF, Role::kG}) {
-      const StepId step{block, role};
-      x.changed_by(role) = arithmetic.couple(
-          {stack.entry, step},
-          x.changed_by(role),
-          value_of(stack, arithmetic, step, x.read_by(role)),
-          x.read_by(role));
-    }
-  }
+  const Range range{stack.depth() - stack.stored(), stack.depth()};
+  for_each_step(range, stack.direction, [&](const StepId& step) {
+    auto& stream = x.changed_by(step.role);
+    const auto& other = x.read_by(step.role);
+    stream = arithmetic.couple(
+        {stack.entry, step},
+        stream,
+        value_of(stack, arithmetic, step, other),
+        other);
+  });
   return x;
 }
 
@@ -169,28 +208,40 @@ void check_values(
 }  // namespace
 
 Arithmetic arithmetic_of(const Stack& stack, const Tensor& x) {
-  return {stack.entry, stack.options, x, range_guard(stack.options, x)};
+  return {
+      stack.entry,
+      stack.options,
+      x,
+      range_guard(stack.options, x),
+      stack.direction};
 }
 
 StreamPair run_streams(
     const Stack& stack, const Arithmetic& arithmetic, StreamPair x) {
   check_values(stack, arithmetic, x[0]);
-  return run_stored(
-      stack,
-      arithmetic,
-      run_segments(stack, arithmetic, segments_of(stack), std::move(x)));
+  const auto segments = segments_of(stack);
+  if (stack.direction == Direction::kForward) {
+    x = run_segments(stack, arithmetic, segments, std::move(x));
+    return run_stored(stack, arithmetic, std::move(x));
+  }
+  x = run_stored(stack, arithmetic, std::move(x));
+  return run_segments(stack, arithmetic, segments, std::move(x));
 }
 
 Tensor run_merged(const Stack& stack, const Tensor& x, int64_t dim) {
   const auto arithmetic = arithmetic_of(stack, x);
   const auto halves = x.chunk(2, dim);
   StreamPair streams{arithmetic.enter(halves[0]), arithmetic.enter(halves[1])};
-  if (stack.stored() > 0) {
+  const auto segments = segments_of(stack);
+  const bool inverse = stack.direction == Direction::kInverse;
+  if (inverse ? segments.empty() : stack.stored() > 0) {
     const auto y = run_streams(stack, arithmetic, std::move(streams));
     return arithmetic.leave(at::cat({y[0], y[1]}, dim));
   }
   check_values(stack, arithmetic, streams[0]);
-  const auto segments = segments_of(stack);
+  if (inverse) {
+    streams = run_stored(stack, arithmetic, std::move(streams));
+  }
   streams = run_segments(
       stack,
       arithmetic,
@@ -200,34 +251,9 @@ Tensor run_merged(const Stack& stack, const Tensor& x, int64_t dim) {
   const auto segment = make_segment(stack, arithmetic, last, streams);
   return arithmetic.leave(apply_merging_end(
       segment,
-      last_step(last),
+      last_step(last, stack.direction),
       run_steps(segment, stack, last, std::move(streams)),
       dim));
-}
-
-StreamPair invert(const Stack& stack, const Tensor& y1, const Tensor& y2) {
-  const at::NoGradGuard no_grad;
-  const auto arithmetic = arithmetic_of(stack, y1);
-  check_values(stack, arithmetic, y1);
-  // Aliases of the caller's tensors share their storage, which is not reused.
-  StreamPair streams{
-      arithmetic.enter(y1.detach()), arithmetic.enter(y2.detach())};
-  const std::array<std::vector<int64_t>, 2> strides{
-      layout_of(streams[0]), layout_of(streams[1])};
-  for (auto block = stack.depth(); block-- > 0;) {
-    for (const auto role : {Role::kG, Role::kF}) {
-      const StepId step{block, role};
-      auto value = value_of(stack, arithmetic, step, streams.read_by(role));
-      auto& out = streams.changed_by(role);
-      out = arithmetic.separate(
-          {stack.entry, step},
-          std::move(out),
-          std::move(value),
-          streams.read_by(role),
-          strides[stream_changed_by(role)]);
-    }
-  }
-  return {arithmetic.leave(streams[0]), arithmetic.leave(streams[1])};
 }
 
 }  // namespace detail

@@ -9,10 +9,11 @@
 
 #include "guards/stream_observer.h"
 #include "streams/arithmetic.h"
+#include "streams/direction.h"
 #include "streams/stream_pair.h"
 
-// Runs a stack of blocks: in segments that keep one pair of streams each, and
-// in plain autograd where activations are kept.
+// Runs a stack of blocks, forward or the other way: in segments that keep one
+// pair of streams each, and in plain autograd where activations are kept.
 
 namespace torchrev {
 namespace detail {
@@ -26,6 +27,8 @@ struct Stack {
   ReversibleOptions options;
   // Instead of the drift guard.
   std::shared_ptr<StreamObserver> observer = nullptr;
+  // The inverse is the stack run the other way.
+  Direction direction = Direction::kForward;
 
   int64_t depth() const {
     return static_cast<int64_t>(blocks.size());
@@ -39,15 +42,13 @@ struct Stack {
 // How `stack` computes, for `x`, an input of the call.
 Arithmetic arithmetic_of(const Stack& stack, const Tensor& x);
 
-// The streams after the stack, from the streams before it.
+// The streams after the stack, from those before it; the other way round in
+// the inverse.
 StreamPair run_streams(
     const Stack& stack, const Arithmetic& arithmetic, StreamPair x);
 
 // The same of the halves of `x` along `dim`, side by side again.
 Tensor run_merged(const Stack& stack, const Tensor& x, int64_t dim);
-
-// The streams before the stack, from those after it; without a graph.
-StreamPair invert(const Stack& stack, const Tensor& y1, const Tensor& y2);
 
 }  // namespace detail
 }  // namespace torchrev

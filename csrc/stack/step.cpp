@@ -2,6 +2,8 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_strided.h>
+#include <torch/custom_class.h>
+
 #include <utility>
 
 #include "branch/branch_facts.h"
@@ -26,19 +28,19 @@ RecordOptions record_options(const ReversibleOptions& options) {
 }  // namespace
 
 Step::Step(
-    std::shared_ptr<Segment> segment,
+    Segment& segment,
     const StepId& id,
     const Branch& branch,
     const Tensor& other,
     at::TensorList context)
-    : segment(std::move(segment)),
+    : segment(&segment),
       id(id),
       recorded(
           place(),
           branch,
           context,
-          Chunks(this->segment->options, id.role, other),
-          record_options(this->segment->options)) {}
+          Chunks(segment.options, id.role, other),
+          record_options(segment.options)) {}
 
 Tensor Step::forward(
     const Tensor& addend,
@@ -66,7 +68,37 @@ Tensor Step::forward(
   return out;
 }
 
+void Step::save_context() {
+  for (const auto& tensor : recorded.release_context()) {
+    context.emplace_back(tensor, /*is_output=*/false);
+  }
+}
+
+variable_list Step::saved_context() const {
+  variable_list tensors;
+  tensors.reserve(context.size());
+  for (const auto& saved : context) {
+    tensors.push_back(saved.unpack());
+  }
+  return tensors;
+}
+
+void Step::forget() {
+  freed = true;
+  recorded.forget();
+  context.clear();
+}
+
 namespace {
+
+// What the node of a step owns.
+struct StepHandle : torch::CustomClassHolder {
+  StepHandle(std::shared_ptr<Segment> segment, Step& step)
+      : segment(std::move(segment)), step(step) {}
+
+  std::shared_ptr<Segment> segment;
+  Step& step;
+};
 
 struct StepFunction : torch::autograd::Function<StepFunction> {
   static constexpr auto kName = "torchrev::ReversibleStep";
@@ -76,23 +108,21 @@ struct StepFunction : torch::autograd::Function<StepFunction> {
       const Tensor& addend,
       const Tensor& other,
       at::TensorList /*declared*/,
-      const c10::intrusive_ptr<Step>& step) {
+      const c10::intrusive_ptr<StepHandle>& handle) {
     // An undefined gradient stays one: nothing is differentiated for it.
     ctx->set_materialize_grads(false);
-    auto out = step->forward(addend, other, {/*record=*/true});
-    ctx->save_for_backward(step->recorded.release_context());
-    ctx->saved_data["step"] = c10::IValue::make_capsule(step);
+    auto out = handle->step.forward(addend, other, {/*record=*/true});
+    handle->step.save_context();
+    ctx->saved_data["step"] = c10::IValue::make_capsule(handle);
     return out;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list& grads) {
-    // Throws if the graph was freed.
-    const auto context = ctx->get_saved_variables();
-    const auto step = c10::static_intrusive_pointer_cast<Step>(
+    const auto handle = c10::static_intrusive_pointer_cast<StepHandle>(
         ctx->saved_data["step"].toCapsule());
-    auto gradients = step->backward(context, std::move(grads[0]));
-    // `step` is no tensor.
-    gradients.resize(step->node->num_outputs() + 1);
+    auto gradients = handle->step.backward(std::move(grads[0]));
+    // `handle` is no tensor.
+    gradients.resize(handle->step.node->num_outputs() + 1);
     return gradients;
   }
 };
@@ -106,8 +136,7 @@ Tensor apply_step(
     const Tensor& addend,
     const Tensor& other,
     at::TensorList context) {
-  const auto step =
-      c10::make_intrusive<Step>(segment, id, branch, other, context);
+  auto step = std::make_unique<Step>(*segment, id, branch, other, context);
   auto declared = step->recorded.declared();
   const bool graph = records_graph();
   const bool tracked = graph && (addend.requires_grad() ||
@@ -116,12 +145,14 @@ Tensor apply_step(
     const bool search = graph && !branch.facts().searched;
     return step->forward(addend, other, {/*record=*/false, search});
   }
+  const auto handle =
+      c10::make_intrusive<StepHandle>(segment, segment->add(std::move(step)));
   auto out = NamedFunction<StepFunction>::apply(
-      addend, other, at::TensorList(declared), step);
-  // Not owned: the node owns the step, and a pointer back would be a cycle.
-  step->node = out.grad_fn().get();
+      addend, other, at::TensorList(declared), handle);
+  // Not owned: the node owns the segment, and so the step.
+  handle->step.node = out.grad_fn().get();
   declared.clear();
-  step->recorded.note_handles();
+  handle->step.recorded.note_handles();
   return out;
 }
 

@@ -2,11 +2,13 @@
 
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/function.h>
-#include <torch/custom_class.h>
+#include <torch/csrc/autograd/saved_variable.h>
 #include <torchrev/branch.h>
 #include <torchrev/step_id.h>
 
+#include <atomic>
 #include <memory>
+#include <vector>
 
 #include "recompute/recorded_branch.h"
 #include "stack/segment.h"
@@ -23,22 +25,32 @@ namespace detail {
 // A step saves nothing but its context. In backward it takes the pair of
 // streams after it from the relay, and leaves there the pair before it:
 //   addend = out - branch(other).
-struct Step : torch::CustomClassHolder {
+// In a stack that runs the other way, a step is addend - branch(other), and
+// rebuilds its addend by out + branch(other).
+struct Step {
   Step(
-      std::shared_ptr<Segment> segment,
+      Segment& segment,
       const StepId& id,
       const Branch& branch,
       const Tensor& other,
       at::TensorList context);
 
-  std::shared_ptr<Segment> segment;
+  // Owns this, as soon as this has a node.
+  Segment* segment;
   StepId id;
   RecordedBranch recorded;
-  // The node that owns this.
+  // Its place among the steps of the segment.
+  std::size_t index = 0;
+  // The node of this. It may die before the segment does; what is called while
+  // it runs may use it.
   torch::autograd::Node* node = nullptr;
-  // With create_graph, the pair after this step: a second backward may start at
-  // any step, where the relay has nothing.
+  // The context that the branch takes.
+  std::vector<torch::autograd::SavedVariable> context;
+  // The pair after this step, where a pass may start here; see
+  // NOTE [Inner passes].
   StreamPair kept;
+  // Whether a pass that frees the graph has run this step.
+  std::atomic<bool> freed{false};
 
   // out = addend + branch(other).
   Tensor forward(
@@ -50,8 +62,21 @@ struct Step : torch::CustomClassHolder {
   // rebuilt if `other`, the result of the step before, gets a gradient.
   bool rebuilds() const;
 
+  // Whether the running pass runs the step before this one, too.
+  bool step_before_runs() const;
+
   // The gradients of the node's inputs for `grad`, that of `out`.
-  variable_list backward(const variable_list& context, Tensor grad);
+  variable_list backward(Tensor grad);
+
+  // The pair before this step from that after it, without a graph.
+  StreamPair undo(const variable_list& context, StreamPair pair) const;
+
+  // Takes the context over from the branch, and hands it out.
+  void save_context();
+  variable_list saved_context() const;
+
+  // Drops what only another backward would need.
+  void forget();
 
   Place place() const {
     return {segment->entry, id};

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "branch/in_branch.h"
+#include "stack/inner_pass.h"
 #include "stack/part_backward.h"
 #include "stack/step.h"
 #include "streams/in_place.h"
@@ -16,6 +17,39 @@ namespace detail {
 
 namespace {
 
+PartBackward whole(
+    const Step& step,
+    const PartBackward::Wanted& wanted,
+    Tensor out,
+    const Tensor& other) {
+  return {
+      step,
+      wanted,
+      {std::move(out), other, step.segment->strides_of(step.id.role)},
+      [&](LocalGraph& graph, const Tensor& x) {
+        return step.recorded.recompute(
+            graph, x, wanted.context, wanted.inputs.declared);
+      }};
+}
+
+PartBackward chunk(
+    const Step& step,
+    const PartBackward::Wanted& wanted,
+    std::size_t i,
+    const Tensor& out,
+    const Tensor& other) {
+  const auto& chunks = step.recorded.chunks();
+  const auto part = chunks.of(out, i);
+  return {
+      step,
+      wanted,
+      {part, chunks.of(other, i), layout_of(part)},
+      [&](LocalGraph& graph, const Tensor& x) {
+        return step.recorded.recompute_chunk(
+            graph, i, x, wanted.context, wanted.inputs.declared);
+      }};
+}
+
 // In one local graph: for double backward, the chunks are joined in it.
 // `stream` is `out` before and the addend after, if that is rebuilt.
 StepGradients backward_whole(
@@ -24,16 +58,11 @@ StepGradients backward_whole(
     Tensor& stream,
     const Tensor& other,
     const Tensor& grad) {
-  PartBackward part(
-      step,
-      wanted,
-      {std::move(stream), other, step.segment->strides_of(step.id.role)},
-      [&](LocalGraph& graph, const Tensor& x) {
-        return step.recorded.recompute(
-            graph, x, wanted.context, wanted.inputs.declared);
-      });
+  auto part = whole(step, wanted, std::move(stream), other);
   stream = std::move(part.addend);
-  naming(step.place(), [&] { part.graph.backward(grad); });
+  naming(step.place(), [&] {
+    part.graph.backward(part.gradient_of_root(step, grad));
+  });
   StepGradients gradients;
   if (part.coupled) {
     gradients.addend = part.graph.gradient(*part.coupled);
@@ -86,6 +115,16 @@ void receive(
   }
 }
 
+// For the addend of `out`, chunk by chunk: a chunk of `out` is read before its
+// addend is written, so that one storage does for both where nobody else holds
+// it.
+Tensor place_for_addend(const Step& step, const Tensor& out) {
+  const auto strides = step.segment->strides_of(step.id.role);
+  return is_reusable(out, strides)
+             ? out
+             : at::empty_strided(out.sizes(), strides, out.options());
+}
+
 // Chunk by chunk, so that the activations of one chunk exist at a time.
 StepGradients backward_in_chunks(
     const Step& step,
@@ -94,86 +133,77 @@ StepGradients backward_in_chunks(
     const Tensor& other,
     const Tensor& grad) {
   const auto& chunks = step.recorded.chunks();
-  const auto strides = step.segment->strides_of(step.id.role);
   const auto out = std::exchange(stream, Tensor());
   if (wanted.rebuild) {
-    // A chunk of `out` is read before its addend is written, so that one
-    // storage does for both where nobody else holds it.
-    stream = is_reusable(out, strides)
-                 ? out
-                 : at::empty_strided(out.sizes(), strides, out.options());
+    stream = place_for_addend(step, out);
   }
   StepGradients sums;
   sums.declared.resize(wanted.inputs.declared.size());
   for (std::size_t i = 0; i < chunks.count(); ++i) {
-    const auto out_part = chunks.of(out, i);
-    const auto other_part = chunks.of(other, i);
-    PartBackward part(
-        step,
-        wanted,
-        {out_part, other_part, layout_of(out_part)},
-        [&](LocalGraph& graph, const Tensor& x) {
-          return step.recorded.recompute_chunk(
-              graph, i, x, wanted.context, wanted.inputs.declared);
-        });
+    auto part = chunk(step, wanted, i, out, other);
     if (wanted.rebuild) {
       chunks.of(stream, i).copy_(part.addend);
     }
     receive(part, sums, chunks, i, other);
-    naming(step.place(), [&] { part.graph.deliver(chunks.of(grad, i)); });
+    naming(step.place(), [&] {
+      part.graph.deliver(part.gradient_of_root(step, chunks.of(grad, i)));
+    });
   }
   return sums;
 }
 
-// The pair after `step`, which the running pass has left for it.
-StreamPair take_pair(Step& step) {
-  auto pair = step.segment->relay.take(step.id);
-  if (!pair.defined()) {
-    pair = step.kept;
+}  // namespace
+
+StreamPair Step::undo(const variable_list& tensors, StreamPair pair) const {
+  const at::NoGradGuard no_grad;
+  recorded.check_unchanged(tensors);
+  const StepInputs nothing;
+  const PartBackward::Wanted wanted{
+      tensors, nothing, /*rebuild=*/true, /*differentiate=*/false};
+  auto& stream = pair.changed_by(id.role);
+  const auto& other = pair.read_by(id.role);
+  const auto& chunks = recorded.chunks();
+  if (chunks.count() == 1) {
+    stream = whole(*this, wanted, std::move(stream), other).addend;
+    return pair;
   }
-  TORCHREV_CHECK(
-      ValueError,
-      pair.defined(),
-      step.segment->entry,
-      c10::str("the streams after ", step.place(), " to be known in backward"),
-      "a pass that starts there after the graph was freed",
-      "Call backward with retain_graph or create_graph.");
-  // A second backward may start at any step, where no pass leaves a pair.
-  if (!torch::autograd::get_current_graph_task_keep_graph()) {
-    step.kept = {};
-  } else if (at::GradMode::is_enabled()) {
-    step.kept = pair;
+  const auto out = std::exchange(stream, Tensor());
+  stream = place_for_addend(*this, out);
+  for (std::size_t i = 0; i < chunks.count(); ++i) {
+    chunks.of(stream, i).copy_(chunk(*this, wanted, i, out, other).addend);
   }
   return pair;
 }
 
-}  // namespace
-
-variable_list Step::backward(const variable_list& context, Tensor grad) {
+variable_list Step::backward(Tensor grad) {
+  // As get_saved_variables() says it of a node that has saved something.
+  TORCH_CHECK(!freed, torch::autograd::ERR_BACKWARD_TWICE);
+  const auto tensors = saved_context();
   auto pair = take_pair(*this);
-  recorded.check_unchanged(context);
-  const bool rebuild = rebuilds();
+  recorded.check_unchanged(tensors);
+  const auto use = use_of_pair_before(*this);
+  const bool rebuild = use != PairBefore::kNotNeeded;
   StepGradients gradients;
-  if (grad.defined() || rebuild) {
-    const StepInputs inputs(*this, grad.defined());
+  if (grad.defined()) {
+    const StepInputs inputs(*this);
     const auto backward =
         recorded.chunks().count() == 1 || at::GradMode::is_enabled()
             ? &backward_whole
             : &backward_in_chunks;
     gradients = backward(
         *this,
-        {context, inputs, rebuild, grad.defined()},
+        {tensors, inputs, rebuild, /*differentiate=*/true},
         pair.changed_by(id.role),
         pair.read_by(id.role),
         grad);
+  } else if (rebuild) {
+    pair = undo(tensors, std::move(pair));
   }
-  if (rebuild) {
-    segment->relay.put(id.previous(), std::move(pair));
-  }
+  leave_pair(*this, use, std::move(pair));
   // Records hold snapshots of buffers and generators, which have to go with the
   // graph although LibTorch frees saved variables only.
   if (!torch::autograd::get_current_graph_task_keep_graph()) {
-    recorded.forget();
+    forget();
   }
   if (segment->arithmetic.is_additive()) {
     gradients.addend = std::move(grad);

@@ -38,7 +38,7 @@ struct RoundStraightThrough : torch::autograd::Function<RoundStraightThrough> {
   }
 };
 
-using Direction = Tensor (Coupling::*)(
+using Formula = Tensor (Coupling::*)(
     const Tensor&, const Tensor&, const Tensor&, const StepId&) const;
 
 std::array<uint32_t, 3> versions_of(
@@ -47,11 +47,11 @@ std::array<uint32_t, 3> versions_of(
 }
 
 // A coupling of the user's can do anything; what backward relies on is checked.
-// One direction of a coupling, over the stream `x`. Outside autocast, which is
+// One formula of a coupling, over the stream `x`. Outside autocast, which is
 // gone in backward.
 Tensor run_coupling(
     const Coupling& coupling,
-    Direction direction,
+    Formula formula,
     const Place& place,
     const Tensor& x,
     const Tensor& value,
@@ -59,7 +59,7 @@ Tensor run_coupling(
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(
       c10::autocast_dispatch_keyset);
   const auto versions = versions_of(x, value, other);
-  const auto y = (coupling.*direction)(x, value, other, *place.step);
+  const auto y = (coupling.*formula)(x, value, other, *place.step);
   TORCHREV_CHECK(
       ValueError,
       versions == versions_of(x, value, other),
@@ -103,13 +103,15 @@ Arithmetic::Arithmetic(
     const char* entry,
     const ReversibleOptions& options,
     const Tensor& x,
-    StreamCheck check)
+    StreamCheck check,
+    Direction direction)
     : entry_(entry),
       branch_dtype_(x.scalar_type()),
       stream_dtype_(options.stream_dtype().value_or(x.scalar_type())),
       fraction_bits_(options.fraction_bits()),
       coupling_(options.coupling()),
       additive_(dynamic_cast<const AdditiveCoupling*>(coupling_.get())),
+      forward_(direction == Direction::kForward),
       check_(std::move(check)) {}
 
 Tensor Arithmetic::enter(const Tensor& x) const {
@@ -127,6 +129,10 @@ at::DimVector Arithmetic::value_sizes(at::IntArrayRef sizes) const {
                    : at::DimVector(coupling_->value_sizes(sizes));
 }
 
+Tensor Arithmetic::gradient_of_value(const Tensor& grad) const {
+  return forward_ || !grad.defined() ? grad : grad.neg();
+}
+
 Tensor Arithmetic::couple(
     const Place& place,
     const Tensor& x,
@@ -135,13 +141,13 @@ Tensor Arithmetic::couple(
   if (!additive_) {
     return run_coupling(
         *coupling_,
-        &Coupling::forward,
+        forward_ ? &Coupling::forward : &Coupling::inverse,
         place,
         x,
         value.to(stream_dtype_),
         other);
   }
-  auto out = x + on_grid(value);
+  auto out = forward_ ? x + on_grid(value) : x - on_grid(value);
   check(place, out);
   return out;
 }
@@ -155,7 +161,8 @@ Tensor Arithmetic::join(
   if (!additive_) {
     return laid_out(couple(place, x, value, other), strides);
   }
-  auto out = sum(x, to_grid(std::move(value)), strides);
+  auto out =
+      (forward_ ? sum : difference)(x, to_grid(std::move(value)), strides);
   check(place, out);
   return out;
 }
@@ -169,14 +176,15 @@ Tensor Arithmetic::separate(
   if (!additive_) {
     const auto addend = run_coupling(
         *coupling_,
-        &Coupling::inverse,
+        forward_ ? &Coupling::inverse : &Coupling::forward,
         place,
         out,
         value.to(stream_dtype_),
         other);
     return laid_out(addend, strides);
   }
-  return difference(std::move(out), to_grid(std::move(value)), strides);
+  return (forward_ ? difference : sum)(
+      std::move(out), to_grid(std::move(value)), strides);
 }
 
 void Arithmetic::check(const Place& place, const Tensor& stream) const {

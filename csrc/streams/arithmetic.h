@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "check.h"
+#include "streams/direction.h"
 
 namespace torchrev {
 namespace detail {
@@ -19,7 +20,8 @@ namespace detail {
 using StreamCheck = std::function<void(const Place& place, const Tensor&)>;
 
 // How the streams of a stack take up the values of its branches: their dtype,
-// their grid, their coupling.
+// their grid, their coupling. A stack that runs the other way takes them up by
+// the inverse of the coupling, and rebuilds streams by the coupling.
 //
 // NOTE [Grid]
 // On multiples of 2^-fraction_bits that stay below 2^(m - fraction_bits) in
@@ -32,7 +34,8 @@ class Arithmetic {
       const char* entry,
       const ReversibleOptions& options,
       const Tensor& x,
-      StreamCheck check = nullptr);
+      StreamCheck check = nullptr,
+      Direction direction = Direction::kForward);
 
   // x as a stream; differentiable.
   Tensor enter(const Tensor& x) const;
@@ -43,6 +46,9 @@ class Arithmetic {
   bool is_additive() const {
     return additive_;
   }
+  // Of the value that an additive step took up, from `grad`, that of its
+  // result; differentiable.
+  Tensor gradient_of_value(const Tensor& grad) const;
   // Of what a branch returns for a stream of `sizes`.
   at::DimVector value_sizes(at::IntArrayRef sizes) const;
 
@@ -78,6 +84,8 @@ class Arithmetic {
   torch::optional<int64_t> fraction_bits_;
   std::shared_ptr<const Coupling> coupling_;
   bool additive_;
+  // Whether streams take up values by the coupling, not by its inverse.
+  bool forward_;
   StreamCheck check_;
 };
 

@@ -25,9 +25,12 @@ bool is_reusable(const Tensor& x, at::IntArrayRef strides) {
 // Strides are fixed by the caller: `value.add_(x)` would take those of the
 // branch, x + value those of x, and a view in a later branch could then work in
 // forward and fail in the recompute.
-Tensor sum(const Tensor& x, Tensor value, at::IntArrayRef strides) {
+Tensor sum(Tensor x, Tensor value, at::IntArrayRef strides) {
   if (can_hold(value, x, strides)) {
     return value.add_(x);
+  }
+  if (is_reusable(x, strides)) {
+    return x.add_(value);
   }
   auto out = at::empty_strided(x.sizes(), strides, x.options());
   return at::add_out(out, x, value);

@@ -15,7 +15,7 @@ using at::Tensor;
 bool is_reusable(const Tensor& x, at::IntArrayRef strides);
 
 // x + value, and x - value, of dtype and device of `x`.
-Tensor sum(const Tensor& x, Tensor value, at::IntArrayRef strides);
+Tensor sum(Tensor x, Tensor value, at::IntArrayRef strides);
 Tensor difference(Tensor x, Tensor value, at::IntArrayRef strides);
 
 }  // namespace detail

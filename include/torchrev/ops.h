@@ -20,6 +20,8 @@
 ///       ...) -> (Tensor, Tensor)
 ///   torchrev::reversible_residual(Any blocks, Tensor x, *,
 ///       str streams="split", int dim=-1, ...) -> Tensor
+///   torchrev::reversible_residual_inverse(Any blocks, Tensor y, *,
+///       int dim=-1, ...) -> Tensor
 ///   torchrev::check_deferred() -> ()    (as in drift.h)
 ///
 /// `f` and `g` are scripted modules with one tensor in and out; `blocks` is a
@@ -77,6 +79,14 @@ TORCHREV_API std::tuple<Tensor, Tensor> reversible_sequence_inverse(
 TORCHREV_API Tensor reversible_residual(
     const torch::jit::Module& blocks,
     const Tensor& x,
+    at::TensorList context = {},
+    const ReversibleOptions& options = {});
+
+/// Keyword `dim` of the operator is `options.streams()` here, which have to be
+/// split.
+TORCHREV_API Tensor reversible_residual_inverse(
+    const torch::jit::Module& blocks,
+    const Tensor& y,
     at::TensorList context = {},
     const ReversibleOptions& options = {});
 

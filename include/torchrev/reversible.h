@@ -14,8 +14,9 @@
 /// What holds for all of them:
 ///
 /// Gradients: x1, x2 (or x), context and the parameters of F and G, equal to
-///            those of plain autograd over `coupling.h`. Double backward is
-///            supported, and then keeps one pair of streams a block.
+///            those of plain autograd over `coupling.h`; likewise for inverses.
+///            Double backward is supported, and then keeps one pair of streams
+///            a block.
 /// Memory:    one pair of streams, whatever the number of blocks.
 /// Numerics:  rebuilt streams differ from the originals by rounding.
 /// Context:   tensors for F and G after x; see Branch::context. They may be
@@ -80,8 +81,11 @@ TORCHREV_API Tensor reversible_residual(
     const ReversibleOptions& options = {});
 
 /// {x1, x2} of `reversible_block`'s {y1, y2}: x2 = y2 - G(y1), x1 = y1 - F(x2).
-/// Builds no graph. A branch that draws random numbers draws new ones: invert
-/// such a block in eval mode.
+///
+/// The block run the other way: gradients, memory and errors are as above, with
+/// x and y exchanged. It keeps x1 and x2, from which backward rebuilds y1 and
+/// y2. A branch that draws random numbers draws new ones: invert such a block
+/// in eval mode.
 TORCHREV_API std::tuple<Tensor, Tensor> reversible_block_inverse(
     const Branch& f,
     const Branch& g,

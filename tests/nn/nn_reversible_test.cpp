@@ -1,4 +1,4 @@
-#include "support/support.h"
+#include "support/oracle.h"
 
 #include <c10/util/Exception.h>
 
@@ -74,13 +74,49 @@ TEST_F(ReversibleModuleTest, StackForwardStreamsMatchesPlain) {
       kFloat64Tolerance));
 }
 
-TEST_F(ReversibleModuleTest, InverseRecoversInputWithoutGraph) {
+TEST_F(ReversibleModuleTest, InverseRecoversInput) {
   auto stack = stack_of(mlp_blocks(32, kWidth));
-  const Tensor rebuilt = stack->inverse(stack->forward(x));
-  EXPECT_TRUE(AllClose(rebuilt, x, 1e-12));
-  EXPECT_FALSE(rebuilt.requires_grad());
+  EXPECT_TRUE(AllClose(stack->inverse(stack->forward(x)), x, 1e-12));
   nn::ReversibleBlock block(blocks[0].f, blocks[0].g);
   EXPECT_TRUE(AllClose(block->inverse(block->forward(x)), x, 1e-12));
+}
+
+TEST_F(ReversibleModuleTest, InverseBuildsNoGraphWithoutGradMode) {
+  auto stack = stack_of(blocks);
+  const torch::NoGradGuard no_grad;
+  EXPECT_FALSE(stack->inverse(x).requires_grad());
+  nn::ReversibleBlock block(blocks[0].f, blocks[0].g);
+  EXPECT_FALSE(block->inverse(x).requires_grad());
+}
+
+TEST_F(ReversibleModuleTest, InversesAreDifferentiable) {
+  const auto gradients = [&](const auto& inverse, const Blocks& used) {
+    const auto [x1, x2] = inverse();
+    auto variables = parameters_of(used);
+    variables.insert(variables.end(), {inputs.x1, inputs.x2});
+    return torch::autograd::grad({weighted_sum({x1, x2})}, variables);
+  };
+  const auto halves = [](const Tensor& whole) {
+    const auto parts = whole.chunk(2, -1);
+    return std::make_tuple(parts[0], parts[1]);
+  };
+  const auto whole = [&] { return torch::cat({inputs.x1, inputs.x2}, -1); };
+  auto stack = stack_of(blocks);
+  const auto expected =
+      gradients([&] { return plain_inverse(blocks)(inputs); }, blocks);
+  const auto of_streams = gradients(
+      [&] { return stack->inverse_streams(inputs.x1, inputs.x2); }, blocks);
+  EXPECT_TRUE(AllClose(of_streams, expected, kFloat64Tolerance));
+  EXPECT_TRUE(AllClose(
+      gradients([&] { return halves(stack->inverse(whole())); }, blocks),
+      expected,
+      kFloat64Tolerance));
+  const Blocks one = {blocks[0]};
+  nn::ReversibleBlock block(blocks[0].f, blocks[0].g);
+  EXPECT_TRUE(AllClose(
+      gradients([&] { return halves(block->inverse(whole())); }, one),
+      gradients([&] { return plain_inverse(one)(inputs); }, one),
+      kFloat64Tolerance));
 }
 
 TEST_F(ReversibleModuleTest, InverseRecoversImages) {

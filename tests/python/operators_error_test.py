@@ -62,7 +62,8 @@ class ErrorTest(unittest.TestCase):
         for name, inputs in {
                 "reversible_sequence": [x1, x2],
                 "reversible_sequence_inverse": [x1, x2],
-                "reversible_residual": [x1]}.items():
+                "reversible_residual": [x1],
+                "reversible_residual_inverse": [x1]}.items():
             with self.subTest(name):
                 self.assert_raises(
                     kind, [f"torchrev::{name}: expected ", *parts],

@@ -33,6 +33,8 @@ OPERATORS = {
     "reversible_residual":
         ("Any blocks, Tensor x", 'str streams="split", int dim=-1, ',
          "Tensor"),
+    "reversible_residual_inverse":
+        ("Any blocks, Tensor y", "int dim=-1, ", "Tensor"),
 }
 
 
@@ -108,6 +110,39 @@ class CallTest(Checks, unittest.TestCase):
         self.assert_close(
             ops.reversible_sequence_inverse(self.stack.blocks, *y), self.x)
 
+    def test_residual_inverse_along_a_dimension(self):
+        for dim in (-1, 0):
+            x = torch.cat(self.x, dim)
+            y = ops.reversible_residual(self.stack.blocks, x, dim=dim)
+            keywords = {} if dim == -1 else {"dim": dim}
+            self.assert_close(
+                [ops.reversible_residual_inverse(
+                    self.stack.blocks, y, **keywords)], [x])
+            self.assert_close(
+                [ops.reversible_residual_inverse(
+                    self.stack.blocks, y, None, **keywords)], [x])
+
+    def test_gradients_of_inverses(self):
+        def inverse_of_plain(y1, y2):
+            for block in reversed(list(self.plain.blocks)):
+                y2 = y2 - block.g(y1)
+                y1 = y1 - block.f(y2)
+            return y1, y2
+
+        def of_streams(y1, y2):
+            return ops.reversible_sequence_inverse(self.stack.blocks, y1, y2)
+
+        def of_halves(y1, y2):
+            y = torch.cat([y1, y2], -1)
+            return ops.reversible_residual_inverse(
+                self.stack.blocks, y).chunk(2, -1)
+
+        inverse_of_plain.parameters = self.plain.parameters
+        expected = gradients(inverse_of_plain, self.x)
+        for inverse in (of_streams, of_halves):
+            inverse.parameters = self.stack.parameters
+            self.assert_close(gradients(inverse, self.x), expected)
+
     def test_every_option_at_its_default(self):
         y = ops.reversible_sequence(
             self.stack.blocks, *self.x, preserve_rng_state=True, save_every=0,
@@ -150,8 +185,12 @@ class ScriptTest(Checks, unittest.TestCase):
                     self.blocks, x1, x2, preserve_rng_state=False)
                 x1, x2 = torch.ops.torchrev.reversible_sequence_inverse(
                     self.blocks, y1, y2)
-                return torch.ops.torchrev.reversible_residual(
+                y = torch.ops.torchrev.reversible_residual(
                     self.blocks, torch.cat([x1, x2]), streams="split", dim=0)
+                x = torch.ops.torchrev.reversible_residual_inverse(
+                    self.blocks, y, dim=0)
+                return torch.ops.torchrev.reversible_residual(
+                    self.blocks, x, dim=0)
 
         y = torch.jit.script(Everything(self.plain.blocks))(*self.x)
         self.assert_close([y], [torch.cat(self.plain(*self.x))])

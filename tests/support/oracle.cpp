@@ -34,33 +34,90 @@ Stack plain(const Blocks& blocks, const ReversibleOptions& options) {
   };
 }
 
+namespace {
+
+// The arithmetic of a stack over streams of its options.
+struct PlainSteps {
+  const ReversibleOptions& options;
+  const Inputs& inputs;
+
+  Tensor enter(const Tensor& x) const {
+    return rounded(x.to(wide()));
+  }
+  Tensor step(
+      const Tensor& x,
+      const Branch& branch,
+      const Tensor& other,
+      const StepId& id) const {
+    const auto value = value_of(branch, other);
+    return is_additive()
+               ? x + rounded(value)
+               : options.coupling()->forward(x, value.to(wide()), other, id);
+  }
+  Tensor inverse_step(
+      const Tensor& y,
+      const Branch& branch,
+      const Tensor& other,
+      const StepId& id) const {
+    const auto value = value_of(branch, other);
+    return is_additive()
+               ? y - rounded(value)
+               : options.coupling()->inverse(y, value.to(wide()), other, id);
+  }
+
+ private:
+  at::ScalarType wide() const {
+    return options.stream_dtype().value_or(inputs.x1.scalar_type());
+  }
+  bool is_additive() const {
+    return options.coupling() == additive_coupling();
+  }
+  Tensor rounded(const Tensor& x) const {
+    const auto bits = options.fraction_bits();
+    return bits ? round_straight_through(x.to(wide()), *bits) : x;
+  }
+  Tensor value_of(const Branch& branch, const Tensor& other) const {
+    return branch(other.to(inputs.x1.scalar_type()), inputs.context);
+  }
+};
+
+}  // namespace
+
 Stack plain_streams(const Blocks& blocks, const ReversibleOptions& options) {
   return [=](const Inputs& inputs) {
-    const auto coupling = options.coupling();
-    const auto dtype = inputs.x1.scalar_type();
-    const auto wide = options.stream_dtype().value_or(dtype);
-    const auto rounded = [&](const Tensor& x) {
-      const auto bits = options.fraction_bits();
-      return bits ? round_straight_through(x.to(wide), *bits) : x;
-    };
-    const auto step = [&](const Tensor& x,
-                          const Branch& branch,
-                          const Tensor& other,
-                          const StepId& id) {
-      const auto value = branch(other.to(dtype), inputs.context);
-      return coupling == additive_coupling()
-                 ? x + rounded(value)
-                 : coupling->forward(x, value.to(wide), other, id);
-    };
-    auto x1 = rounded(inputs.x1.to(wide));
-    auto x2 = rounded(inputs.x2.to(wide));
+    const PlainSteps plain{options, inputs};
+    auto x1 = plain.enter(inputs.x1);
+    auto x2 = plain.enter(inputs.x2);
     int64_t number = 0;
     for (const auto& block : blocks) {
-      x1 = step(x1, block.f, x2, {number, Role::kF});
-      x2 = step(x2, block.g, x1, {number, Role::kG});
+      x1 = plain.step(x1, block.f, x2, {number, Role::kF});
+      x2 = plain.step(x2, block.g, x1, {number, Role::kG});
       ++number;
     }
     return std::make_tuple(x1, x2);
+  };
+}
+
+Stack reversible_inverse(
+    const Blocks& blocks, const ReversibleOptions& options) {
+  return [=](const Inputs& inputs) {
+    return reversible_sequence_inverse(
+        blocks, inputs.x1, inputs.x2, inputs.context, options);
+  };
+}
+
+Stack plain_inverse(const Blocks& blocks, const ReversibleOptions& options) {
+  return [=](const Inputs& inputs) {
+    const PlainSteps plain{options, inputs};
+    auto y1 = plain.enter(inputs.x1);
+    auto y2 = plain.enter(inputs.x2);
+    for (auto number = static_cast<int64_t>(blocks.size()); number-- > 0;) {
+      const auto& block = blocks[number];
+      y2 = plain.inverse_step(y2, block.g, y1, {number, Role::kG});
+      y1 = plain.inverse_step(y1, block.f, y2, {number, Role::kF});
+    }
+    const auto dtype = inputs.x1.scalar_type();
+    return std::make_tuple(y1.to(dtype), y2.to(dtype));
   };
 }
 
@@ -90,6 +147,18 @@ testing::AssertionResult MatchesOracle(
     double tolerance) {
   const auto [actual, expected] = steps_of(blocks, inputs, options);
   return Matches(actual, expected, tolerance);
+}
+
+testing::AssertionResult InverseMatchesOracle(
+    const Blocks& blocks,
+    const Inputs& inputs,
+    const ReversibleOptions& options,
+    double tolerance) {
+  const auto parameters = parameters_of(blocks);
+  return Matches(
+      train(reversible_inverse(blocks, options), inputs, parameters),
+      train(plain_inverse(blocks, options), inputs, parameters),
+      tolerance);
 }
 
 testing::AssertionResult MatchesWhole(

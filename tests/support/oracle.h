@@ -16,12 +16,26 @@ Stack plain(const Blocks& blocks, const ReversibleOptions& options);
 /// The same in the dtype of streams.
 Stack plain_streams(const Blocks& blocks, const ReversibleOptions& options);
 
+/// {x1, x2} of {y1, y2}: the inverse as torchrev::reversible_sequence_inverse
+/// gives it, and in plain autograd.
+Stack reversible_inverse(
+    const Blocks& blocks, const ReversibleOptions& options = {});
+Stack plain_inverse(
+    const Blocks& blocks, const ReversibleOptions& options = {});
+
 /// One step of `reversible(blocks, options)` against one of
 /// `plain(blocks, options)`.
 testing::AssertionResult MatchesOracle(
     const Blocks& blocks,
     const Inputs& inputs,
     const ReversibleOptions& options,
+    double tolerance = kFloat64Tolerance);
+
+/// The same of the inverses.
+testing::AssertionResult InverseMatchesOracle(
+    const Blocks& blocks,
+    const Inputs& inputs,
+    const ReversibleOptions& options = {},
     double tolerance = kFloat64Tolerance);
 
 /// A step in chunks against the whole. Products of other sizes are summed in

@@ -49,14 +49,15 @@ class TORCHREV_API ReversibleBlockImpl : public torch::nn::Module {
   /// @param context what branches may ask for, see Branch::context.
   /// @return shape, dtype and device of `x`.
   Tensor forward(const Tensor& x, const std::vector<Tensor>& context = {});
-  /// `x` of `forward`'s result, without a graph; for split streams.
+  /// `x` of `forward`'s result, for split streams; differentiable, see
+  /// torchrev::reversible_residual_inverse.
   Tensor inverse(const Tensor& y, const std::vector<Tensor>& context = {});
   /// {y1, y2} of streams {x1, x2}; see torchrev::reversible_block.
   std::tuple<Tensor, Tensor> forward_streams(
       const Tensor& x1,
       const Tensor& x2,
       const std::vector<Tensor>& context = {});
-  /// {x1, x2} of {y1, y2}, without a graph.
+  /// {x1, x2} of {y1, y2}; differentiable.
   std::tuple<Tensor, Tensor> inverse_streams(
       const Tensor& y1,
       const Tensor& y2,
@@ -135,14 +136,15 @@ class TORCHREV_API ReversibleSequentialImpl : public torch::nn::Module {
   ///          identity.
   /// @param context what branches may ask for, see Branch::context.
   Tensor forward(const Tensor& x, const std::vector<Tensor>& context = {});
-  /// `x` of `forward`'s result, without a graph; for split streams.
+  /// `x` of `forward`'s result, for split streams; differentiable, see
+  /// torchrev::reversible_residual_inverse.
   Tensor inverse(const Tensor& y, const std::vector<Tensor>& context = {});
   /// {y1, y2} of streams {x1, x2}; see torchrev::reversible_sequence.
   std::tuple<Tensor, Tensor> forward_streams(
       const Tensor& x1,
       const Tensor& x2,
       const std::vector<Tensor>& context = {});
-  /// {x1, x2} of {y1, y2}, without a graph.
+  /// {x1, x2} of {y1, y2}; differentiable.
   std::tuple<Tensor, Tensor> inverse_streams(
       const Tensor& y1,
       const Tensor& y2,
