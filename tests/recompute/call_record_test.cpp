@@ -12,7 +12,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using detail::CallRecord;
 using detail::NoTrace;
@@ -286,6 +286,6 @@ TEST(BranchStateTest, CopiesBuffersThatMayChangeAndPutsThemBack) {
   EXPECT_EQ(small._version(), version);
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

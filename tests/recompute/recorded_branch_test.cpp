@@ -8,7 +8,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using detail::LocalGraph;
 using detail::Place;
@@ -294,6 +294,6 @@ TEST_F(RecordedBranchTest, RecordsAreKeptUntilForgetAndOnlyIfAskedFor) {
   EXPECT_EQ(MemoryMeter::live(), before);
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev
