@@ -82,7 +82,7 @@ require() {
 
 require_tools() {
   local compiler=${CXX:-c++}
-  have "${compiler%% *}" || require g++ "a C++ compiler"
+  have "$compiler" || have "${compiler%% *}" || require g++ "a C++ compiler"
   have cmake || require cmake "CMake 3.20 or newer"
   have ninja || have make || require ninja-build "Ninja or Make"
 }
