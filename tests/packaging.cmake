@@ -40,6 +40,7 @@ add_test(
   COMMAND
     "${CMAKE_COMMAND}" "-DPREFIX=${installed_dir}"
     -DVERSION=${PROJECT_VERSION} -DTORCH_VERSION=${Torch_VERSION}
+    -DTORCH_ABI=${torchrev_torch_abi}
     "-DWORK_DIR=${consumer_build_dir}/other_libtorch" -P
     "${consumer_dir}/other_libtorch.cmake")
 set_tests_properties(consumer.refuses_other_libtorch
