@@ -24,6 +24,10 @@ install(
 
 string(REGEX MATCH "^[0-9]+\\.[0-9]+" torchrev_torch_minor "${Torch_VERSION}")
 string(REPLACE "." "\\\\." torchrev_torch_minor_regex "${torchrev_torch_minor}")
+set(torchrev_torch_abi 1)
+if("${TORCH_CXX_FLAGS}" MATCHES "_GLIBCXX_USE_CXX11_ABI=0")
+  set(torchrev_torch_abi 0)
+endif()
 configure_package_config_file(
   "${PROJECT_SOURCE_DIR}/cmake/torchrev-config.cmake.in"
   "${PROJECT_BINARY_DIR}/torchrev-config.cmake"

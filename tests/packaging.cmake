@@ -40,6 +40,7 @@ add_test(
   COMMAND
     "${CMAKE_COMMAND}" "-DPREFIX=${installed_dir}"
     -DVERSION=${PROJECT_VERSION} -DTORCH_VERSION=${Torch_VERSION}
+    -DTORCH_ABI=${torchrev_torch_abi}
     "-DWORK_DIR=${consumer_build_dir}/other_libtorch" -P
     "${consumer_dir}/other_libtorch.cmake")
 set_tests_properties(consumer.refuses_other_libtorch
@@ -70,11 +71,13 @@ endfunction()
 add_consumer_test(build_and_run "-DCMAKE_PREFIX_PATH=${installed_dir}")
 set_tests_properties(consumer.build_and_run PROPERTIES FIXTURES_REQUIRED
                                                        installed)
-# It builds the library once more: with a precompiled header, as here.
+# It builds the library once more: as fast as here.
 add_consumer_test(
   fetch_content
   "-DTORCHREV_SOURCE_DIR=${PROJECT_SOURCE_DIR}"
-  "-DTORCHREV_PRECOMPILED_HEADERS=${TORCHREV_PRECOMPILED_HEADERS}")
+  "-DTORCHREV_PRECOMPILED_HEADERS=${TORCHREV_PRECOMPILED_HEADERS}"
+  "-DCMAKE_UNITY_BUILD=${CMAKE_UNITY_BUILD}"
+  "-DCMAKE_UNITY_BUILD_BATCH_SIZE=${CMAKE_UNITY_BUILD_BATCH_SIZE}")
 
 if(torchrev_top_level)
   add_test(

@@ -111,8 +111,7 @@ void define(torch::Library& library, const Operator& op) {
   for (const std::string overload : kOverloads) {
     const auto signature = op.name + overload + "(" + op.arguments +
                            (overload.empty() ? "" : ", Any context") + ", *, " +
-                           detail::keywords(op.streams) + ") -> " +
-                           op.returns;
+                           detail::keywords(op.streams) + ") -> " + op.returns;
     library.def(
         torch::schema(signature.c_str(), c10::AliasAnalysisKind::CONSERVATIVE),
         op.kernel());

@@ -169,8 +169,7 @@ Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
   }
   seen.changed_buffers = call.record.settle();
   // What is no value of the branch is refused for what it is.
-  if (verifies && first.value.defined() &&
-      first.value.device() == x.device()) {
+  if (verifies && first.value.defined() && first.value.device() == x.device()) {
     verify(call, x, first.value, end, seen);
   }
   branch_->facts().searched = true;

@@ -116,8 +116,7 @@ Tensor checked_residual_inverse(Stack stack, const Tensor& y) {
       "Use the inverse of the two streams.");
   check_call(stack, y, stack.depth());
   check_no_transforms(stack, {{"y", y}});
-  return naming(
-      stack.entry, [&] { return run_merged(stack, y, streams.dim); });
+  return naming(stack.entry, [&] { return run_merged(stack, y, streams.dim); });
 }
 
 }  // namespace detail

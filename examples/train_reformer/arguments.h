@@ -29,7 +29,7 @@ struct Arguments {
   Shape shape;
   int64_t batch = 8;
   /// Training ends after this step, counted from the start of the first run.
-  int64_t steps = 800;
+  int64_t steps = 500;
   double lr = 2e-3;
   int64_t seed = 1;
   /// Whether to train through torchrev or through plain autograd.

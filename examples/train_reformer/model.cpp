@@ -13,7 +13,7 @@ using torch::Tensor;
 constexpr int64_t kBytes = 256;
 constexpr double kEmbeddingScale = 0.1;
 
-torchrev::nn::ReformerOptions options_of(const Shape& shape) {
+torchrev::nn::ReformerOptions reformer_options(const Shape& shape) {
   return torchrev::nn::ReformerOptions(shape.width, shape.heads, shape.depth)
       .dim_feedforward(4 * shape.width)
       .dropout(0.0)
@@ -32,7 +32,7 @@ ReformerLMImpl::ReformerLMImpl(const Shape& shape, bool reversible)
           "positions",
           torch::randn({shape.context, shape.width}) * kEmbeddingScale)),
       reformer(register_module(
-          "reformer", torchrev::nn::Reformer(options_of(shape)))),
+          "reformer", torchrev::nn::Reformer(reformer_options(shape)))),
       head(register_module("head", torch::nn::Linear(shape.width, kBytes))),
       reversible_(reversible) {
   torch::NoGradGuard no_grad;

@@ -17,7 +17,7 @@ namespace {
 using torchrev_examples::mebibytes;
 
 constexpr int64_t kFactors[] = {1, 2, 4};
-constexpr int64_t kSize = 28;
+constexpr int64_t kImageSize = 28;
 
 /// Of a second step: the first makes what stays.
 int64_t peak_bytes(torch::nn::AnyModule& network, const torch::Tensor& images) {
@@ -48,7 +48,7 @@ std::string joined(const std::vector<int64_t>& values) {
 void print_row(const std::string& model, const Shape& shape, int64_t batch) {
   torch::manual_seed(1);
   auto network = make_network(model, shape);
-  const auto images = torch::randn({batch, 1, kSize, kSize});
+  const auto images = torch::randn({batch, 1, kImageSize, kImageSize});
   const auto peak = peak_bytes(network, images);
   fmt::print(
       "{:<8}{:>10}{:>13}{:>13}{:>11}{:>13}\n",

@@ -18,7 +18,7 @@ using torchrev_examples::mebibytes;
 using torchrev_examples::Progress;
 using torchrev_examples::StepLog;
 
-constexpr const char* kColumns =
+constexpr const char* kCsvColumns =
     "step,model,seed,epoch,loss,test_accuracy,seconds,peak_bytes";
 
 /// The runs, one after the other.
@@ -35,7 +35,7 @@ class Training {
         steps_an_epoch_(Trainer::steps_an_epoch(arguments)),
         steps_a_run_(arguments.epochs * steps_an_epoch_),
         state_(first_state()),
-        log_(arguments.csv, kColumns, steps_done()) {}
+        log_(arguments.csv, kCsvColumns, steps_done()) {}
 
   void run_all() {
     bool resumed = !arguments_.resume.empty();

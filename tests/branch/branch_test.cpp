@@ -4,7 +4,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 4;
 
@@ -283,6 +283,6 @@ TEST(BranchCloneTest, KeepsTheContextRouting) {
   EXPECT_TRUE(BitEqual(branch(x, {sample(), b}), x + 10 * b));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -6,7 +6,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 4;
 
@@ -72,6 +72,6 @@ TEST_F(ReplicationTest, MoveReachesAScriptedBranch) {
   EXPECT_EQ(stack->forward(x.to(at::kFloat)).scalar_type(), at::kFloat);
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

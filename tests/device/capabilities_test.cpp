@@ -6,7 +6,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using detail::has_generator;
 using detail::has_streams;
@@ -40,6 +40,6 @@ TEST(CapabilitiesTest, IndexOfADeviceDoesNotMatter) {
   EXPECT_TRUE(has_generator({at::kCUDA, 3}));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

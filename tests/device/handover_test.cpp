@@ -7,7 +7,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using detail::Handover;
 
@@ -64,6 +64,6 @@ TEST(HandoverTest, CopiesShareWhatWasNoted) {
   EXPECT_EQ(device.log().size(), 3u);
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -8,7 +8,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using detail::check_all;
 using detail::check_arrived;
@@ -58,6 +58,6 @@ TEST(DeferredCheckTest, CheckMaySubmitAnother) {
   EXPECT_EQ(checks, 2);
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -9,7 +9,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using detail::DriftGuard;
 using detail::StreamPair;
@@ -140,6 +140,6 @@ TEST(DriftGuardFingerprintTest, KeepsValuesNotStreams) {
   EXPECT_NO_THROW(guard.rebuilt(0, streams(0)));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -8,7 +8,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using detail::Place;
 using detail::range_guard;
@@ -102,6 +102,6 @@ TEST(RangeGuardTest, StreamsThatAreNotFinitePass) {
   }
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

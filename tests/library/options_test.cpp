@@ -6,7 +6,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 TEST(ReversibleOptionsTest, HasTheDocumentedDefaults) {
   const ReversibleOptions options;
@@ -115,6 +115,6 @@ TEST(ReversibleOptionsTest, WithoutRngStateBranchesThatDrawNothingMatchPlain) {
       mlp_blocks(2, 4), random_inputs({3, 4}), kFloat64Tolerance, options));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

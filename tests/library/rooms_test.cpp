@@ -14,7 +14,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 namespace fs = std::filesystem;
 
@@ -161,6 +161,6 @@ TEST(RoomsTest, AnUpwardOrSidewardIncludeIsFound) {
   EXPECT_FALSE(found_in("guards/drift_guard.h", "guards/stream_observer.h"));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

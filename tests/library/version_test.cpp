@@ -5,7 +5,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 TEST(VersionTest, HeaderAndBuildAgree) {
   const std::string version = std::to_string(TORCHREV_VERSION_MAJOR) + "." +
@@ -14,6 +14,6 @@ TEST(VersionTest, HeaderAndBuildAgree) {
   EXPECT_EQ(version, TORCHREV_TEST_PROJECT_VERSION);
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

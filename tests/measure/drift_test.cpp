@@ -4,7 +4,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 Step step_of(
     const Blocks& blocks,
@@ -295,6 +295,6 @@ TEST(CheckDeferredTest, FindsNothingOnTheCpu) {
   EXPECT_NO_THROW(check_deferred());
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

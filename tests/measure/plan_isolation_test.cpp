@@ -10,7 +10,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 8;
 constexpr int64_t kPlenty = int64_t(1) << 40;
@@ -254,6 +254,6 @@ TEST(PlanPrintTest, NamesTheBlocksThatAreKept) {
   EXPECT_EQ(print(8).find("keeps blocks 0 to 7 of 8 (store_last = 8): "), 0u);
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -7,7 +7,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 8;
 
@@ -294,6 +294,6 @@ TEST_F(PlanTest, CountsContextAndSharedParameters) {
   }
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -6,7 +6,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using detail::Planner;
 using detail::StackRun;
@@ -202,6 +202,6 @@ TEST_F(PlannerTest, OptionsWithABudgetHaveThePlannedBlocks) {
   EXPECT_EQ(runs, 0);
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -8,7 +8,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using nn::FullAttention;
 using nn::LSHAttention;
@@ -73,6 +73,6 @@ TEST(LSHAttentionModuleTest, AShortSequenceIsAttendedToAsAWhole) {
   }
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

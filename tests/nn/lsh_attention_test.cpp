@@ -10,7 +10,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using nn::functional::lsh_attention;
 using nn::functional::lsh_buckets;
@@ -292,6 +292,6 @@ TEST_F(LSHAttentionTest, ThrowsForRotationsOfAnotherWidth) {
       "[2, 3, 6] for [5, 4]");
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -5,7 +5,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 4;
 
@@ -278,6 +278,6 @@ TEST_F(ReversibleIsAModuleTest, PrintsTheOptionsThatAreNotTheDefaults) {
   EXPECT_EQ(printed(affine).substr(0, expected.size()), expected);
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

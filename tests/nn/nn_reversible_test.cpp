@@ -4,7 +4,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 4;
 
@@ -228,6 +228,6 @@ TEST_F(ReversibleModuleTest, IsABranchItself) {
   EXPECT_TRUE(MatchesPlain({{nested, mlp(kWidth)}}, inputs));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -5,7 +5,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using nn::FullAttention;
 using nn::LSHAttention;
@@ -121,6 +121,6 @@ TEST(ReformerErrorTest, ThrowsForInputsOfOtherShapesAndDtypes) {
       model->forward(x.to(at::kLong)), c10::TypeError, "`x`", "Long");
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -6,7 +6,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using nn::FullAttention;
 using nn::LSHAttention;
@@ -248,6 +248,6 @@ TEST(LSHAttentionModuleTest, RecomputeFallsIntoTheBucketsOfForward) {
       AllClose(gradients_of(model, y), gradients_of(model, expected), 1e-3));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -2,7 +2,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using Sizes = std::vector<int64_t>;
 
@@ -87,6 +87,6 @@ TEST(ResidualBlockTest, ThrowsForOptionsOutOfRange) {
       "torchrev::nn::ResidualBlock: expected option `block`");
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -4,7 +4,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 8;
 
@@ -190,6 +190,6 @@ TEST(VelocityStreamsTest, HaveNoInverseOfOneTensor) {
       "velocity()");
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

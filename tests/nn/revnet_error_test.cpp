@@ -2,7 +2,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 nn::RevNetOptions valid() {
   return nn::RevNetOptions().depths({1, 1}).widths({8, 16});
@@ -106,6 +106,6 @@ TEST(RevNetErrorTest, ThrowsForImagesOfAnotherShape) {
       net->forward(torch::randn({3, 8, 8})), c10::ValueError, "[3, 8, 8]");
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

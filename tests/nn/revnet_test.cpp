@@ -4,7 +4,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 // What RevNet adds to plain autograd is rounding of rebuilt streams, through
 // batch norms that divide by small deviations.
@@ -258,6 +258,6 @@ TEST(RevNetMemoryTest, PeakIsTheSameAtEveryDepthOfTheStages) {
   EXPECT_EQ(peak_without_statistics(8), peak);
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

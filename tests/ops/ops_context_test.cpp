@@ -6,7 +6,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 4;
 
@@ -82,6 +82,6 @@ TEST_F(OpsContextTest, TakesABranchWhoseInputIsOptional) {
   EXPECT_TRUE(BitEqual({y1, y2}, {z1, z2}));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -3,7 +3,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 4;
 
@@ -98,6 +98,6 @@ TEST_F(OpsInverseTest, GradientsOfInverseOperatorsEqualPlainAutograd) {
       kFloat64Tolerance));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -5,7 +5,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using torch::autograd::grad;
 
@@ -187,6 +187,6 @@ TEST_F(OpsSemanticsTest, NothingStaysAfterBackwardWhileTheLossIsHeld) {
   EXPECT_EQ(MemoryMeter::live() - before, static_cast<int64_t>(loss.nbytes()));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -7,7 +7,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using torch::autograd::grad;
 
@@ -158,6 +158,6 @@ TEST(OpsSurroundingsTest, TwoBackwardsAtOnceOverOneRetainedGraphAreRight) {
   }
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -6,7 +6,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 4;
 
@@ -236,6 +236,6 @@ TEST_F(OpsTest, ThrowsForStreamsOfDifferentShapes) {
       {"torchrev::reversible_sequence", "[2, 4]"}));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -13,7 +13,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using detail::CallRecord;
 using detail::NoTrace;
@@ -375,6 +375,6 @@ TEST(BranchStateTest, CopiesBuffersThatMayChangeAndPutsThemBack) {
   EXPECT_EQ(small._version(), version);
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -2,7 +2,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using torch::autograd::grad;
 
@@ -226,6 +226,6 @@ TEST(CheckPositionWiseTest, LeavesBuffersAndGeneratorAsTheyWere) {
   EXPECT_TRUE(BitEqual(generator.get_state(), state));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

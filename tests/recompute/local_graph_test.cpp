@@ -8,7 +8,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using detail::LocalGraph;
 using detail::Place;
@@ -197,6 +197,6 @@ TEST_F(LocalGraphTest, CheckAloneRedirectsNothing) {
   EXPECT_TRUE(BitEqual(weight.grad(), seed * 2));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

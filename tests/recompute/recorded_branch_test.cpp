@@ -9,7 +9,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using detail::LocalGraph;
 using detail::Place;
@@ -317,6 +317,6 @@ TEST_F(RecordedBranchTest, RecordsKeepNothingOfABufferThatForwardLeavesAlone) {
   }
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -8,7 +8,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 // What streams hold, and what they are compared with.
 constexpr double kThreshold = 0.3F;
@@ -263,6 +263,6 @@ TEST(RememberErrorTest, ThrowsForADecisionThatWasWrittenTo) {
       "clone");
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -5,7 +5,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 16;
 
@@ -104,6 +104,6 @@ TEST_F(ReplayAutocastTest, WeightUsedTwiceInABranchGetsItsWholeGradient) {
       kBfloat16Flip));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

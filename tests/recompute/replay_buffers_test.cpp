@@ -4,7 +4,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 6;
 
@@ -264,6 +264,6 @@ TEST_F(ReplayBuffersTest, LargeBufferThatIsNotConstantIsFoundAtTheFirstCall) {
       "mutable_buffers");
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -4,7 +4,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 4;
 
@@ -69,6 +69,6 @@ TEST_F(ReplayDetectionTest, ContextWhoseRequiresGradWasChangedThrows) {
       {"context of G of block 0", "requires_grad"}));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -4,7 +4,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 6;
 
@@ -161,6 +161,6 @@ TEST_F(ReplayRandomTest, WithoutPreserveRngStateARecomputeDrawsAnew) {
   EXPECT_FALSE(BitEqual(generator_state(), before));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -6,7 +6,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using detail::Place;
 using detail::TensorVersions;
@@ -70,6 +70,6 @@ TEST_F(TensorVersionsTest, InferenceTensorsPass) {
   EXPECT_NO_THROW(versions.check(kPlace, "context", tensors));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

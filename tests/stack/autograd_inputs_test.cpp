@@ -4,7 +4,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 4;
 
@@ -199,6 +199,6 @@ TEST_F(AutogradInputsTest, InferenceModeWorks) {
   EXPECT_TRUE(torch::equal(y2, p2));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

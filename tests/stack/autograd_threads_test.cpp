@@ -6,7 +6,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using torch::autograd::grad;
 
@@ -86,6 +86,6 @@ TEST_F(AutogradThreadsTest, TwoBackwardsAtOnceOverOneRetainedGraphAreRight) {
   }
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -11,7 +11,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 4;
 
@@ -250,6 +250,6 @@ TEST(ProfilerRangesTest, NameBranchBlockAndKindOfRun) {
   EXPECT_EQ(Ranges::heard(), expected);
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

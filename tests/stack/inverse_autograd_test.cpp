@@ -6,7 +6,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using torch::autograd::grad;
 
@@ -213,6 +213,6 @@ TEST(InverseMemoryTest, PeakIsTheSameAtEveryDepth) {
   }
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -5,7 +5,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 6;
 
@@ -245,6 +245,6 @@ TEST(InverseGradientTest, StreamThatLeavesItsGridThrows) {
       "fraction_bits = 20");
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

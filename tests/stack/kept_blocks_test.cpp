@@ -2,7 +2,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 8;
 constexpr int64_t kDepth = 5;
@@ -223,6 +223,6 @@ TEST(KeptBlocksErrorTest, MessagesCountTheBlocksOfTheWholeStack) {
   }
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

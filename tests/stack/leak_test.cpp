@@ -4,7 +4,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 4;
 
@@ -131,6 +131,6 @@ TEST_F(LeakTest, ContextIsFreedByBackwardWhileTheLossIsHeld) {
   EXPECT_EQ(MemoryMeter::live() - live, kept);
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

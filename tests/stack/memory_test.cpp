@@ -5,7 +5,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 16;
 
@@ -211,6 +211,6 @@ TEST_F(MemoryTest, NothingStaysWhenBackwardThrows) {
   EXPECT_EQ(MemoryMeter::live(), before);
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -11,7 +11,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using detail::Relay;
 using detail::StreamObserver;
@@ -276,6 +276,6 @@ TEST_F(RelayObserverTest, GoesWithTheFirstPassThatFreesTheGraph) {
   EXPECT_EQ(noting->seen.size(), 2u);
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -2,7 +2,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 4;
 
@@ -240,6 +240,6 @@ TEST_F(ReversibleBranchesTest, ParametersThatAreNoLeavesMatchPlain) {
       kFloat64Tolerance));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

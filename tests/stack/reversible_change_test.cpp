@@ -2,7 +2,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 4;
 
@@ -178,6 +178,6 @@ TEST_F(ReversibleChangeTest, ErrorsInBackwardLeaveTheStackUsable) {
   EXPECT_TRUE(MatchesPlain({{f.context(), mlp(kWidth)}}, inputs));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -2,7 +2,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 4;
 
@@ -136,6 +136,6 @@ TEST_F(ReversibleContextTest, ResidualTakesContext) {
       AllClose(reversible_residual_inverse(blocks, y, context), x, 1e-12));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -5,7 +5,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 64;
 
@@ -124,6 +124,6 @@ TEST_F(ReversibleCudaTest, LeavingTheExactRangeThrowsOnRequest) {
       check_deferred(), c10::ValueError, "F of block 0", "fraction_bits");
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

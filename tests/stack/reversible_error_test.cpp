@@ -2,7 +2,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 4;
 
@@ -232,6 +232,6 @@ TEST_F(ReversibleResultTest, PassesOnWhatTheBranchThrows) {
   EXPECT_THROW(reversible_block(bad, bad, x, x), std::domain_error);
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

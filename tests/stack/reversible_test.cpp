@@ -5,7 +5,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 double tolerance_of(at::ScalarType dtype) {
   return dtype == at::kDouble ? kFloat64Tolerance : kFloat32Tolerance;
@@ -249,6 +249,6 @@ TEST(ReversibleResidualTest, GradientOfDuplicatesMatchesPlain) {
   EXPECT_TRUE(ResidualGradientMatches(ReversibleOptions().duplicate()));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -4,7 +4,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using torch::autograd::grad;
 
@@ -191,6 +191,6 @@ TEST_F(SplitBackwardStateTest, AChangedParameterOfALaterStepThrows) {
   EXPECT_THROW_WITH(parts.run(3, false, sums), c10::ValueError, "G of block 2");
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

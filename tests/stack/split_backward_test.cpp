@@ -4,7 +4,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using torch::autograd::grad;
 using torch::autograd::impl::gradient_edge;
@@ -154,6 +154,6 @@ INSTANTIATE_TEST_SUITE_P(
             ReversibleOptions().drift_tolerance(torch::nullopt)}),
     [](const auto& info) { return info.param.name; });
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -7,7 +7,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 4;
 
@@ -165,6 +165,6 @@ TEST(MetaTensorTest, GoThroughAStackAndBack) {
   EXPECT_EQ(x.grad().sizes(), x.sizes());
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

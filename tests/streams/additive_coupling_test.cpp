@@ -2,7 +2,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 Branch scale_by(double factor) {
   return Branch::function(
@@ -103,6 +103,6 @@ TEST(AdditiveCouplingTest, InverseIsDifferentiable) {
   EXPECT_TRUE(GradientMatchesCentralDifference(loss, {inputs.x1, inputs.x2}));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

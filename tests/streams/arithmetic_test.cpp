@@ -7,7 +7,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 using detail::Arithmetic;
 using detail::Place;
@@ -239,6 +239,6 @@ TEST(StreamPairTest, FChangesStreamOneAndReadsTwoGTheOtherWayRound) {
   EXPECT_TRUE(pair.read_by(Role::kG).is_same(pair[0]));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -2,7 +2,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 // y = x / 2 + value: ten lines, as coupling.h promises.
 struct Scaled : Coupling {
@@ -262,6 +262,6 @@ TEST(MomentumCouplingTest, OfZeroHasNoInverse) {
   EXPECT_NO_THROW(reversible(blocks, options)(random_inputs({3, 4})));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -3,7 +3,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 // What is returned for x and value.
 struct Returning : Coupling {
@@ -113,6 +113,6 @@ TEST(CustomCouplingTest, RunsOutsideAutocast) {
   EXPECT_TRUE(AllClose(y1, inputs.x1 + inputs.x2.tanh(), kFloat32Tolerance));
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

@@ -5,7 +5,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kBits = 12;
 
@@ -218,6 +218,6 @@ TEST(ExactTest, BitsThatTheStreamHasNotThrow) {
       "stream_dtype(torch::kFloat)");
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

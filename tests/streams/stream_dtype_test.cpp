@@ -3,7 +3,7 @@
 
 namespace torchrev {
 namespace test {
-namespace {
+namespace TORCHREV_TEST_FILE {
 
 ReversibleOptions streams_of(at::ScalarType dtype) {
   return ReversibleOptions().stream_dtype(dtype);
@@ -161,6 +161,6 @@ TEST(StreamDtypeTest, NarrowerThanTheInputThrows) {
       run(at::kInt, at::kFloat), c10::TypeError, "`stream_dtype`", "Int");
 }
 
-}  // namespace
+}  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev
