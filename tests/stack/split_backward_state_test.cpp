@@ -114,6 +114,37 @@ TEST_F(SplitBackwardStateTest, MergedAndDuplicatedStreamsEqualPlain) {
   expect_equals_plain(residual(ReversibleOptions().duplicate()), oracle);
 }
 
+// Each branch runs once for its own part, and once more where a part before it
+// came first: the pairs on the way are kept, not rebuilt for every part.
+TEST_F(SplitBackwardStateTest, NoBranchRunsMoreThanTwiceForAllParts) {
+  int runs = 0;
+  const auto counted = [&runs] {
+    const auto scale = torch::rand({kWidth}, at::kDouble).requires_grad_();
+    return Branch::function(
+        [&runs](const Tensor& x, at::TensorList, at::TensorList parameters) {
+          ++runs;
+          return (x * parameters[0]).sin();
+        },
+        {scale});
+  };
+  blocks = {
+      {counted(), counted()}, {counted(), counted()}, {counted(), counted()}};
+  const auto runs_of_parts = [&](Order order) {
+    const Parts parts(
+        loss_of(reversible(blocks)),
+        {inputs.x1, inputs.x2},
+        parameters_of(blocks));
+    runs = 0;
+    GradientSums sums;
+    for (const auto i : in_order(parts.nodes.size(), order)) {
+      parts.run(i, /*retain=*/false, sums);
+    }
+    return runs;
+  };
+  EXPECT_EQ(runs_of_parts(Order::kLastFirst), 6);
+  EXPECT_EQ(runs_of_parts(Order::kFirstFirst), 6 + 5);
+}
+
 // A part frees what it used; what it rebuilt for others goes with their parts.
 TEST_F(SplitBackwardStateTest, PartsFreeWhatTheyKept) {
   const auto parameters = parameters_of(blocks);
