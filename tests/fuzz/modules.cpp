@@ -58,6 +58,7 @@ std::vector<Module> make_branches() {
         "return torch.mm(x, x)",
         "assert x.size(0) == 17\n    return x",
         "self.b = self.b + 1\n    return x * self.b",
+        "self.b.resize_([1000])\n    return x",
         "return x.detach().requires_grad_() * self.w",
         "return x[0]",
         "return torch.zeros([0])"}) {

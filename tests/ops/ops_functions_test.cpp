@@ -16,7 +16,8 @@ const std::string kKeywords =
     "stream_dtype=None, int? fraction_bits=None, float? "
     "drift_tolerance=0.050000000000000003, "
     "str coupling=\"additive\", float momentum=0.90000000000000002, "
-    "bool verify_constant_buffers=False";
+    "bool mutable_buffers=False, bool verify_constant_buffers=False, "
+    "bool verify_first_call=True";
 
 struct Signature {
   std::string name;

@@ -102,7 +102,8 @@ TEST_F(OpsTest, AcceptsTheDefaultOfEveryKeyword) {
       "save_every=0, store_last=0, chunks_f=1, chunks_g=1, chunk_dim=1, "
       "stream_dtype=None, fraction_bits=None, drift_tolerance=0.05, "
       "coupling='additive', "
-      "momentum=0.9, verify_constant_buffers=False)",
+      "momentum=0.9, mutable_buffers=False, verify_constant_buffers=False, "
+      "verify_first_call=True)",
       blocks));
 }
 

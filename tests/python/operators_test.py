@@ -18,7 +18,8 @@ OPTIONS = (
     'ScalarType? stream_dtype=None, int? fraction_bits=None, '
     'float? drift_tolerance=0.050000000000000003, str coupling="additive", '
     'float momentum=0.90000000000000002, '
-    'bool verify_constant_buffers=False')
+    'bool mutable_buffers=False, bool verify_constant_buffers=False, '
+    'bool verify_first_call=True')
 
 # name: positional arguments, keywords before the options, what is returned.
 OPERATORS = {
@@ -149,7 +150,8 @@ class CallTest(Checks, unittest.TestCase):
             store_last=0, chunks_f=1, chunks_g=1, chunk_dim=1,
             stream_dtype=None, fraction_bits=None, drift_tolerance=0.05,
             coupling="additive", momentum=0.9,
-            verify_constant_buffers=False)
+            mutable_buffers=False, verify_constant_buffers=False,
+            verify_first_call=True)
         self.assert_equal(y, self.plain(*self.x))
 
 
