@@ -21,6 +21,35 @@ def eager(scripted):
     return stack
 
 
+class Attention(nn.Module):
+    """Takes a fast path in eval mode, if grad mode is off."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(WIDTH, 2, batch_first=True)
+        padding = torch.tensor([[False, False], [False, True], [True, True]])
+        self.register_buffer('padding', padding)
+
+    def forward(self, x):
+        x = x.view(3, 2, WIDTH)
+        y = self.attention(
+            x, x, x, key_padding_mask=self.padding, need_weights=False)[0]
+        return y.reshape(6, WIDTH)
+
+
+class Forks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, WIDTH)
+
+    def half(self, x):
+        return torch.sin(self.linear(x))
+
+    def forward(self, x):
+        future = torch.jit.fork(self.half, x)
+        return torch.tanh(self.linear(x)) + torch.jit.wait(future)
+
+
 class ReplayTest(Checks, unittest.TestCase):
     """The recompute runs F and G exactly as they ran."""
 
@@ -53,6 +82,22 @@ class ReplayTest(Checks, unittest.TestCase):
         self.assert_equal(list(scripted.buffers()), list(plain.buffers()))
         self.assertEqual(
             plain.blocks[0].f[0].num_batches_tracked.item(), 4)
+
+    def test_attention_in_eval_mode_is_that_of_plain_autograd(self):
+        scripted, plain = make_pair(Attention)
+        scripted.eval()
+        plain.eval()
+        x = streams(6, WIDTH)
+        for stack in (scripted, eager(scripted)):
+            self.assert_equal(stack(*x), plain(*x))
+            self.assertFalse(any(y.isnan().any() for y in stack(*x)))
+            self.assert_close(gradients(stack, x), gradients(plain, x))
+
+    def test_work_that_is_forked_matches_plain_autograd(self):
+        scripted, plain = make_pair(Forks)
+        x = streams()
+        for _ in range(3):
+            self.assert_close(gradients(scripted, x), gradients(plain, x))
 
     def test_eval_mode(self):
         scripted, plain = make_pair(lambda: nn.Sequential(
