@@ -63,7 +63,8 @@ void check_gave_the_same(const Place& place, bool same) {
       "changes (make it a registered buffer), a generator of its own (draw "
       "from "
       "the default one), a clock, what a function captures (hand it over as "
-      "context), numbers that another thread draws meanwhile. verify_first_call(false) turns this check "
+      "context), numbers that another thread draws meanwhile. "
+      "verify_first_call(false) turns this check "
       "off.");
 }
 
