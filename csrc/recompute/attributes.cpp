@@ -119,22 +119,28 @@ void Attributes::note(const IValue& value) {
   }
 }
 
-bool Attributes::hold(const Callable& callable) const {
-  return are_same(values_, callable.attributes()) &&
-         std::all_of(
-             containers_.begin(), containers_.end(), [](const auto& container) {
-               return are_same(
-                   container.elements, elements_of(container.value));
+bool Attributes::operator==(const Attributes& other) const {
+  return are_same(values_, other.values_) &&
+         std::equal(
+             containers_.begin(),
+             containers_.end(),
+             other.containers_.begin(),
+             other.containers_.end(),
+             [](const Container& a, const Container& b) {
+               return a.value.is(b.value) && are_same(a.elements, b.elements);
              });
 }
 
-void Attributes::restore(Callable& callable) const {
-  if (hold(callable)) {
-    return;
-  }
+void Attributes::set(Callable& callable) const {
   callable.set_attributes(values_);
   for (const auto& container : containers_) {
     set_elements(container.value, container.elements);
+  }
+}
+
+void Attributes::restore(Callable& callable) const {
+  if (!(*this == of(callable))) {
+    set(callable);
   }
 }
 
@@ -146,7 +152,7 @@ void refuse_graphs_in_attributes(
     any |= refuse_graphs(container.elements, edges);
   }
   if (any) {
-    attributes.restore(callable);
+    attributes.set(callable);
   }
 }
 

@@ -20,9 +20,12 @@ class Attributes {
     return values_;
   }
 
-  // Whether those of `callable` are these.
-  bool hold(const Callable& callable) const;
-  // Makes them so again, in the very lists and dictionaries that they were in.
+  // Whether they are the same, as far as they can be told apart.
+  bool operator==(const Attributes& other) const;
+  // Makes those of `callable` these, in the very lists and dictionaries that
+  // they were in.
+  void set(Callable& callable) const;
+  // The same, if they are not.
   void restore(Callable& callable) const;
 
  private:

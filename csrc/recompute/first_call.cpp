@@ -89,15 +89,17 @@ RecordedBranch::InGraph RecordedBranch::in_graph(
     life = graph.life();
     run_in_graph(graph, x, run, result);
   }
-  torch::autograd::edge_list edges;
-  for (const auto& tensor : declared()) {
-    edges.push_back(torch::autograd::impl::gradient_edge(tensor));
-  }
-  if (x.requires_grad()) {
-    edges.push_back(torch::autograd::impl::gradient_edge(x));
-  }
-  refuse_graphs_in_attributes(branch_->callable(), edges);
   result.outlives = !life.expired() || accumulators.are_held_more();
+  if (result.outlives) {
+    torch::autograd::edge_list edges;
+    for (const auto& tensor : declared()) {
+      edges.push_back(torch::autograd::impl::gradient_edge(tensor));
+    }
+    if (x.requires_grad()) {
+      edges.push_back(torch::autograd::impl::gradient_edge(x));
+    }
+    refuse_graphs_in_attributes(branch_->callable(), edges);
+  }
   return result;
 }
 
@@ -115,9 +117,9 @@ Tensor RecordedBranch::run_unrecorded(const Tensor& x, bool search) {
 }
 
 Tensor RecordedBranch::record(const Tensor& x) {
-  calls_.push_back({{place_, *branch_, x, options_}});
+  calls_.emplace_back(place_, *branch_, x, options_);
   auto& call = calls_.back();
-  const auto seen = call.record.seen();
+  const auto& seen = call.record.seen();
   if (!seen || (!seen->verified && wants_verification())) {
     return first_call(call, x);
   }
@@ -165,12 +167,14 @@ Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
   seen.writes_parameters = parameter_versions_.written(parameters_);
   if (seen.writes_parameters) {
     call.record.wrote_to(parameters_);
-    parameter_versions_ = TensorVersions(parameters_);
   }
   seen.changed_buffers = call.record.settle();
   // What is no value of the branch is refused for what it is.
   if (verifies && first.value.defined() && first.value.device() == x.device()) {
     verify(call, x, first.value, end, seen);
+  }
+  if (seen.writes_parameters) {
+    parameter_versions_ = TensorVersions(parameters_);
   }
   branch_->facts().searched = true;
   call.record.learn(std::move(seen));

@@ -113,8 +113,15 @@ class RecordedBranch {
   };
   // What one call returned and saw.
   struct Call {
+    Call(
+        const Place& place,
+        const Branch& branch,
+        const Tensor& x,
+        const RecordOptions& options)
+        : record(place, branch, x, options) {}
+
     CallRecord record;
-    at::DimVector sizes = {};
+    at::DimVector sizes;
     at::ScalarType dtype = at::kFloat;
   };
   // A run of the branch that builds a graph, which is dropped.

@@ -1,6 +1,7 @@
 #include "recompute/replay.h"
 
 #include <memory>
+#include <utility>
 
 #include "recompute/verification.h"
 
@@ -22,10 +23,10 @@ std::recursive_mutex& recompute_mutex() {
 // A recompute that restores nothing shared takes no lock: backward passes of
 // several threads then run side by side.
 std::unique_lock<std::recursive_mutex> Replay::lock_for(
-    const CallRecord& record) {
-  const bool shares = record.random_ || !record.buffers_.copies().empty() ||
-                      !record.written_.empty() ||
-                      !record.attributes_.hold(record.branch_.callable());
+    const CallRecord& record, bool changed) {
+  const bool shares = changed || record.random_ ||
+                      !record.buffers_.copies().empty() ||
+                      !record.written_.empty();
   return shares ? std::unique_lock<std::recursive_mutex>(recompute_mutex())
                 : std::unique_lock<std::recursive_mutex>();
 }
@@ -36,17 +37,22 @@ void Replay::Found::restore() const {
 }
 
 Replay::Replay(const CallRecord& record)
+    : Replay(record, Attributes::of(record.branch_.callable())) {}
+
+Replay::Replay(const CallRecord& record, Attributes now)
     : record_(record),
-      lock_(lock_for(record)),
+      changed_(!(record.attributes_ == now)),
+      lock_(lock_for(record, changed_)),
       found_(Found{
           &record.branch_,
-          {Attributes::of(record.branch_.callable()),
-           copies_of(record.buffers_.copies())},
+          {std::move(now), copies_of(record.buffers_.copies())},
           ParameterWrites(record.written_)}) {
   record.buffers_.check_unchanged(record.place_);
   // Attributes first: a buffer is one where a TorchScript module assigned
   // another tensor to its name.
-  record.attributes_.restore(record.branch_.callable());
+  if (changed_) {
+    record.attributes_.set(record.branch_.callable());
+  }
   write_back(record.buffers_.copies());
 }
 

@@ -46,10 +46,14 @@ class Replay {
 
     void restore() const;
   };
+  // `now`: the attributes of the branch.
+  Replay(const CallRecord& record, Attributes now);
   static std::unique_lock<std::recursive_mutex> lock_for(
-      const CallRecord& record);
+      const CallRecord& record, bool changed);
 
   const CallRecord& record_;
+  // Whether attributes are not those of the call.
+  bool changed_;
   std::unique_lock<std::recursive_mutex> lock_;
   Restore<Found> found_;
   const RandomState* end_ = nullptr;
