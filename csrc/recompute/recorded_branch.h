@@ -150,7 +150,7 @@ class RecordedBranch {
   void verify(
       const Call& call,
       const Tensor& x,
-      const Tensor& value,
+      Tensor& value,
       const RandomState& end,
       BranchFacts::Seen& seen);
 
