@@ -47,12 +47,11 @@ class Registry {
     return facts;
   }
 
-  // Counts the functions of a type that were verified.
-  bool counts(std::type_index type) {
+  // Whether a function is among the first of its type.
+  bool is_among_first(std::type_index type) {
     const std::lock_guard<std::mutex> lock(mutex_);
     auto& count = types_[type];
-    count += count < kVerifiedPerType ? 1 : 0;
-    return count < kVerifiedPerType;
+    return count < kVerifiedPerType && ++count > 0;
   }
 
  private:
@@ -122,7 +121,8 @@ std::shared_ptr<const BranchFacts::Seen> BranchFacts::learn(
 
 bool BranchFacts::worth_verifying() {
   const bool again = asked_.exchange(true);
-  return type_ == typeid(void) || again || Registry::instance().counts(type_);
+  return type_ == typeid(void) || again ||
+         Registry::instance().is_among_first(type_);
 }
 
 }  // namespace detail

@@ -69,12 +69,9 @@ void RecordedBranch::run_in_graph(
   graph.check(place_, value);
   result.value = without_graph(value);
   result.used.assign(parameters_.size(), false);
-  auto handle = declared.end();
-  for (auto i = parameters_.size(); i-- > 0;) {
-    if (parameters_[i].requires_grad()) {
-      result.used[i] = graph.reaches(*--handle);
-    }
-  }
+  for_each_trained(declared, [&](std::size_t i, auto handle) {
+    result.used[i] = graph.reaches(handle);
+  });
 }
 
 template <typename Run>

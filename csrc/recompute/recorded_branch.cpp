@@ -196,16 +196,11 @@ void RecordedBranch::check_used(
   if (!seen || branch_->callable().takes_parameters()) {
     return;
   }
-  auto handle = recompute.declared.end();
-  for (auto i = parameters_.size(); i-- > 0;) {
-    if (!parameters_[i].requires_grad()) {
-      continue;
-    }
-    --handle;
+  for_each_trained(recompute.declared, [&](std::size_t i, auto handle) {
     // The graph holds one, too.
     TORCHREV_CHECK(
         ValueError,
-        graph.reaches(*handle) || i >= seen->used_parameters.size() ||
+        graph.reaches(handle) || i >= seen->used_parameters.size() ||
             !seen->used_parameters[i] ||
             !parameter_versions_.lost_a_handle(i, parameters_[i], 1),
         place_.entry,
@@ -217,7 +212,7 @@ void RecordedBranch::check_used(
             " that a member of the module held in forward and does not hold "
             "now"),
         "Call backward before you assign another tensor to the member.");
-  }
+  });
 }
 
 void RecordedBranch::forget() {

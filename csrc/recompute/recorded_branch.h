@@ -161,6 +161,19 @@ class RecordedBranch {
       const variable_list& context,
       const std::vector<LocalGraph::Outer>& outers,
       std::vector<LocalGraph::Handle>& handles) const;
+  // Calls visit(i, handle) for each parameter i that requires grad; `handles`
+  // are those of declared(), in which the parameters come last.
+  template <typename Visit>
+  void for_each_trained(
+      const std::vector<LocalGraph::Handle>& handles,
+      const Visit& visit) const {
+    auto handle = handles.end();
+    for (auto i = parameters_.size(); i-- > 0;) {
+      if (parameters_[i].requires_grad()) {
+        visit(i, *--handle);
+      }
+    }
+  }
   // What both recomputes do: `run(replay)` is the value, made by calls of
   // replay(part of x, its number).
   template <typename Run>

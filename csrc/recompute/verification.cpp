@@ -61,11 +61,9 @@ void check_gave_the_same(const Place& place, bool same) {
       "another result for the same input (seen at its first call)",
       "It depends on something that cannot be put back: a member that forward "
       "changes (make it a registered buffer), a generator of its own (draw "
-      "from "
-      "the default one), a clock, what a function captures (hand it over as "
-      "context), numbers that another thread draws meanwhile. "
-      "verify_first_call(false) turns this check "
-      "off.");
+      "from the default one), a clock, what a function captures (hand it over "
+      "as context), numbers that another thread draws meanwhile. "
+      "verify_first_call(false) turns this check off.");
 }
 
 }  // namespace detail
