@@ -236,7 +236,8 @@ prepare_index() {
   fi
   make_wheel "$work_dir/pip" "pip"
   make_wheel "$work_dir/index/torch" "the index"
-  export PIP_FIND_LINKS=$work_dir/pip no_proxy=127.0.0.1
+  # As a URL: pip splits what is given here at spaces.
+  export PIP_FIND_LINKS=file://${work_dir// /%20}/pip no_proxy=127.0.0.1
 }
 
 comes_from() {
