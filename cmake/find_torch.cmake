@@ -28,8 +28,10 @@ endmacro()
 # toolkit to compile with, unless the targets that it takes from the toolkit
 # exist already. torchrev compiles nothing for CUDA: empty targets will do.
 #
-# With a toolkit, PyTorch's package uses that one. Where this is not wanted,
-# CMAKE_DISABLE_FIND_PACKAGE_CUDAToolkit=ON passes over it.
+# With a toolkit, PyTorch's package uses that one; a part of one (a compiler
+# without libraries, say), of which it would say that it cannot find CUDA, counts
+# as none. Where this is not wanted, CMAKE_DISABLE_FIND_PACKAGE_CUDAToolkit=ON
+# passes over it.
 function(torchrev_stand_in_for_cuda)
   unset(torchrev_torch_cuda CACHE)
   find_library(torchrev_torch_cuda torch_cuda HINTS "${Torch_ROOT}"
@@ -42,7 +44,11 @@ function(torchrev_stand_in_for_cuda)
     return()
   endif()
   find_package(CUDAToolkit QUIET)
-  if(CUDAToolkit_FOUND)
+  if(CUDAToolkit_FOUND
+     AND TARGET CUDA::cudart
+     AND TARGET CUDA::cublas
+     AND TARGET CUDA::cufft
+     AND TARGET CUDA::curand)
     return()
   endif()
   foreach(name torch::cudart torch::nvtoolsext caffe2::cublas caffe2::cufft
