@@ -24,6 +24,16 @@ class BranchFacts {
     // one, or leaves in a member what has a graph.
     bool needs_graph = false;
     bool writes_parameters = false;
+    // It drew random numbers.
+    bool draws = false;
+    // It draws other than by operators: a recompute has to set the default
+    // generators.
+    bool draws_directly = false;
+    // It writes buffers other than by operators: a recompute has to put them
+    // back.
+    bool writes_buffers_directly = false;
+    // It changes its attributes.
+    bool changes_attributes = false;
     // For each buffer, whether forward changed it.
     std::vector<bool> changed_buffers;
     // For each parameter, whether the result depended on it.

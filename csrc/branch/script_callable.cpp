@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <string>
+#include <unordered_map>
 
 #include "check.h"
 
@@ -26,6 +27,34 @@ void for_each_slot(const c10::ivalue::Object& object, const Visit& visit) {
       visit(const_cast<c10::ivalue::Object&>(object), i, type->is_parameter(i));
     }
   }
+}
+
+// A tree of modules of the same types. `value`: the first of what their slots
+// hold that hold no module. A module that is in two places is one in the copy.
+using Objects = std::unordered_map<
+    const c10::ivalue::Object*,
+    c10::intrusive_ptr<c10::ivalue::Object>>;
+c10::intrusive_ptr<c10::ivalue::Object> copy_tree(
+    c10::ivalue::Object& object,
+    std::vector<c10::IValue>::const_iterator& value,
+    Objects& copies) {
+  const auto type = object.type();
+  auto& copy = copies[&object];
+  if (!copy) {
+    copy = c10::ivalue::Object::create(
+        c10::StrongTypePtr(object.compilation_unit(), type),
+        type->numAttributes());
+  }
+  const auto result = copy;
+  for (std::size_t i = 0; i < type->numAttributes(); ++i) {
+    if (type->getAttribute(i)->is_module()) {
+      const auto child = object.getSlot(i).toObject();
+      result->setSlot(i, copy_tree(*child, value, copies));
+    } else {
+      result->setSlot(i, *value++);
+    }
+  }
+  return result;
 }
 
 // Those in lists and dictionaries included.
@@ -181,6 +210,15 @@ class ScriptCallable final : public Callable {
     for_each_slot(*module_._ivalue(), [&](auto& object, auto i, bool) {
       object.setSlot(i, *value++);
     });
+  }
+  std::shared_ptr<Callable> with_attributes(
+      const std::vector<c10::IValue>& values) const override {
+    auto value = values.begin();
+    Objects copies;
+    auto copy = std::make_shared<ScriptCallable>(*this);
+    copy->module_ = ScriptModule(copy_tree(*module_._ivalue(), value, copies));
+    copy->mirror_ = nullptr;
+    return copy;
   }
   bool needs_graph() const override {
     return true;

@@ -59,6 +59,35 @@ void set_elements(const IValue& value, const std::vector<IValue>& elements) {
   }
 }
 
+// A container of the type of `value` for other elements; of a tuple, itself.
+IValue empty_like(const IValue& value) {
+  if (value.isList()) {
+    auto list = value.toList().copy();
+    list.clear();
+    return list;
+  }
+  if (value.isGenericDict()) {
+    auto dict = value.toGenericDict().copy();
+    dict.clear();
+    return dict;
+  }
+  if (value.isObject()) {
+    const auto object = value.toObject();
+    return c10::ivalue::Object::create(
+        c10::StrongTypePtr(object->compilation_unit(), object->type()),
+        object->slots().size());
+  }
+  return value;
+}
+
+IValue tuple_like(const IValue& value, std::vector<IValue> elements) {
+  const auto type = value.toTuple()->type();
+  return type->name() ? c10::ivalue::Tuple::createNamed(
+                            std::move(elements),
+                            type->expect<c10::TupleType>())
+                      : c10::ivalue::Tuple::create(std::move(elements));
+}
+
 // One tensor, number, string or container and itself. Strings are immutable:
 // equal ones are the same.
 bool is_same(const IValue& a, const IValue& b) {
@@ -142,6 +171,34 @@ void Attributes::restore(Callable& callable) const {
   if (!(*this == of(callable))) {
     set(callable);
   }
+}
+
+std::vector<IValue> Attributes::separate() const {
+  std::vector<IValue> copies;
+  const auto copy_of = [&](const IValue& value) {
+    const auto found = std::find_if(
+        containers_.begin(), containers_.end(), [&](const Container& known) {
+          return known.value.is(value);
+        });
+    const auto i = static_cast<std::size_t>(found - containers_.begin());
+    return i < copies.size() ? copies[i] : value;
+  };
+  for (const auto& container : containers_) {
+    copies.push_back(empty_like(container.value));
+  }
+  // Inner ones first: a tuple is made of what it holds.
+  for (auto i = containers_.size(); i-- > 0;) {
+    auto elements = containers_[i].elements;
+    std::transform(elements.begin(), elements.end(), elements.begin(), copy_of);
+    if (containers_[i].value.isTuple()) {
+      copies[i] = tuple_like(containers_[i].value, std::move(elements));
+    } else {
+      set_elements(copies[i], elements);
+    }
+  }
+  auto values = values_;
+  std::transform(values.begin(), values.end(), values.begin(), copy_of);
+  return values;
 }
 
 void refuse_graphs_in_attributes(

@@ -27,6 +27,8 @@ class Attributes {
   void set(Callable& callable) const;
   // The same, if they are not.
   void restore(Callable& callable) const;
+  // These values, with lists and dictionaries of their own.
+  std::vector<c10::IValue> separate() const;
 
  private:
   friend void refuse_graphs_in_attributes(

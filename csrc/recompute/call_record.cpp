@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "recompute/interception.h"
 #include "recompute/restore.h"
 
 namespace torchrev {
@@ -31,19 +32,55 @@ Tensor CallRecord::run(
     cache_guard = std::make_unique<Restore<AutocastState>>(autocast_);
     autocast_.without_cache().restore();
   }
+  // Within another branch, draws may not reach the default generators, which
+  // would tell of them.
+  const bool watches_draws =
+      preserve_rng_ && (!seen_ || seen_->draws || Interception::of_draws());
+  if (!seen_) {
+    watch_ = std::make_unique<BufferWatch>(branch_.buffers());
+  }
+  torch::optional<RandomState> before;
   if (preserve_rng_) {
-    random_ = std::make_unique<RandomState>(RandomState::capture(devices_));
+    before = generators();
   }
   auto out = [&] {
-    RecordScope scope(decisions_);
+    const RecordScope scope(decisions_);
+    Interception::Parts parts;
+    parts.record = watches_draws ? &draws_ : nullptr;
+    parts.watch = watch_.get();
+    const Interception interception(parts);
     return branch_.callable().forward(x, context, parameters);
   }();
-  // A state that did not move says that the branch draws nothing: keeping it
-  // would cost 2.5 KiB a call, and a lock in the recompute.
-  if (random_ && *random_ == RandomState::capture(devices_)) {
-    random_.reset();
+  if (preserve_rng_) {
+    settle_draws({std::move(*before), generators()}, watches_draws);
   }
   return out;
+}
+
+// Most branches draw nothing, or by operators alone: nothing is kept besides.
+void CallRecord::settle_draws(Moved moved, bool watched) {
+  if (!(moved.before == moved.after) &&
+      !draws_.accounts_for(moved.before, moved.after)) {
+    moved_ = std::make_unique<Moved>(std::move(moved));
+  }
+  draws_.finish();
+  if (!watched && moved_) {
+    auto seen = *seen_;
+    seen.draws = true;
+    learn(std::move(seen));
+  }
+}
+
+void CallRecord::settle(BranchFacts::Seen& seen) {
+  seen.draws = !draws_.empty() || has_other_draws();
+  seen.changes_attributes =
+      !(attributes_ == Attributes::of(branch_.callable()));
+  seen.changed_buffers = buffers_.settle(place_);
+  for (std::size_t i = 0; watch_ && i < seen.changed_buffers.size(); ++i) {
+    seen.writes_buffers_directly |=
+        seen.changed_buffers[i] && !watch_->taken()[i];
+  }
+  watch_.reset();
 }
 
 }  // namespace detail

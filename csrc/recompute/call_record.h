@@ -11,6 +11,8 @@
 #include "recompute/attributes.h"
 #include "recompute/autocast_state.h"
 #include "recompute/buffer_record.h"
+#include "recompute/draws.h"
+#include "recompute/private_buffers.h"
 #include "recompute/random_state.h"
 #include "recompute/remember_scope.h"
 
@@ -45,18 +47,21 @@ class CallRecord {
   Tensor run(
       const Tensor& x, at::TensorList context, at::TensorList parameters);
 
-  // Whether the call drew random numbers, as far as that is known.
-  bool draws() const {
-    return random_ || !preserve_rng_;
+  // Whether a replay draws the same numbers, if any.
+  bool preserves_rng() const {
+    return preserve_rng_;
   }
-  // What the generators are that it may draw from.
+  // Where the default generators stand that it may draw from.
   RandomState generators() const {
     return RandomState::capture(devices_);
   }
 
-  // Call it once after run(): see BufferRecord.
-  std::vector<bool> settle() {
-    return buffers_.settle(place_);
+  // Call it once after run(), which was that of a first call: see BufferRecord.
+  // Notes in `seen` what the call has shown besides.
+  void settle(BranchFacts::Seen& seen);
+  // The same for a later call.
+  void settle() {
+    buffers_.settle(place_);
   }
 
   // Tells that the call wrote to `parameters`, or may have: a replay then
@@ -70,19 +75,38 @@ class CallRecord {
     seen_ = branch_.facts().learn(attributes_.values(), std::move(seen));
   }
 
+  // Whether something other than operators of the call moved the default
+  // generators: the call itself, or another thread.
+  bool has_other_draws() const {
+    return moved_ != nullptr;
+  }
+  // Whether it changed buffers.
+  bool changed_buffers() const {
+    return !buffers_.copies().empty();
+  }
+
  private:
   friend class Replay;
+  // From where to where the default generators went.
+  struct Moved {
+    RandomState before;
+    RandomState after;
+  };
+  void settle_draws(Moved moved, bool watched);
 
   Place place_;
   Branch branch_;
   bool preserve_rng_;
   std::vector<c10::Device> devices_;
-  // Before the call; null if the call drew nothing.
-  std::unique_ptr<RandomState> random_;
+  DrawRecord draws_;
+  // Null if draws_ says all.
+  std::unique_ptr<Moved> moved_;
   AutocastState autocast_;
   Attributes attributes_;
   std::shared_ptr<const BranchFacts::Seen> seen_;
   BufferRecord buffers_;
+  // Of a first call.
+  std::unique_ptr<BufferWatch> watch_;
   std::vector<Tensor> written_;
   Decisions decisions_;
 };

@@ -157,7 +157,6 @@ Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
   auto first = in_graph(x, [&](const Tensor& x, const Arguments& arguments) {
     return call.record.run(x, arguments.context, arguments.parameters);
   });
-  const auto end = call.record.generators();
   BranchFacts::Seen seen;
   seen.needs_graph = first.outlives || branch_->callable().needs_graph();
   seen.used_parameters = std::move(first.used);
@@ -165,10 +164,10 @@ Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
   if (seen.writes_parameters) {
     call.record.wrote_to(parameters_);
   }
-  seen.changed_buffers = call.record.settle();
+  call.record.settle(seen);
   // What is no value of the branch is refused for what it is.
   if (verifies && first.value.defined() && first.value.device() == x.device()) {
-    verify(call, x, first.value, end, seen);
+    verify(call, x, first.value, seen);
   }
   if (seen.writes_parameters) {
     parameter_versions_ = TensorVersions(parameters_);
@@ -178,42 +177,79 @@ Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
   return std::move(first.value);
 }
 
+// First as operators allow it, then with what is shared set, where the call left
+// a sign that operators do not reach all.
 void RecordedBranch::verify(
+    const Call& call, const Tensor& x, Tensor& value, BranchFacts::Seen& seen) {
+  const auto& record = call.record;
+  bool drew_otherwise = false;
+  if (!seen.writes_buffers_directly) {
+    const bool last = !record.has_other_draws() && !record.changed_buffers();
+    seen.verified = gives_the_same(
+        call, x, value, /*shares=*/false, last, drew_otherwise, seen);
+    if (seen.verified || last) {
+      check_gave_the_same(place_, seen.verified || drew_otherwise);
+      return;
+    }
+  }
+  seen.verified = gives_the_same(
+      call, x, value, /*shares=*/true, /*last=*/true, drew_otherwise, seen);
+  seen.draws_directly = record.has_other_draws();
+  seen.writes_buffers_directly = record.changed_buffers();
+  check_gave_the_same(place_, seen.verified || drew_otherwise);
+}
+
+// `last`: what it throws is not held back. `drew_otherwise`: the numbers were
+// not to be the same. Notes in `seen` whether the branch needs a graph.
+bool RecordedBranch::gives_the_same(
     const Call& call,
     const Tensor& x,
     Tensor& value,
-    const RandomState& end,
+    bool shares,
+    bool last,
+    bool& drew_otherwise,
     BranchFacts::Seen& seen) {
-  bool drew_otherwise = false;
   const auto replay = [&](const Tensor& x, const Arguments& arguments) {
-    Replay replay(call.record);
-    replay.expect_end(end);
-    auto again = replay(x, arguments.context, arguments.parameters);
-    drew_otherwise = replay.drew_otherwise();
+    const auto before = call.record.generators();
+    auto again =
+        Replay(call.record, shares)(x, arguments.context, arguments.parameters);
+    drew_otherwise |= !call.record.preserves_rng() &&
+                      !(before == call.record.generators());
     return again;
   };
-  if (!seen.needs_graph) {
+  const bool needed_graph = seen.needs_graph;
+  if (!needed_graph) {
     try {
       const WithoutGraph without;
-      seen.verified = gave_the_same(value, replay(x, {context_, parameters_}));
+      if (gave_the_same(value, replay(x, {context_, parameters_}))) {
+        return true;
+      }
     } catch (const std::exception&) {
       // Shows again below, if it is not for want of a graph.
     }
-    if (seen.verified || drew_otherwise) {
-      return;
+    if (drew_otherwise) {
+      return false;
     }
     seen.needs_graph = true;
   }
-  auto again = in_graph(x, replay).value;
-  seen.verified = gave_the_same(value, again);
-  if (!seen.verified && branch_->callable().needs_graph()) {
-    // The executor of TorchScript optimises after a first run, and old releases
-    // then draw in another order: what backward will see is the value.
-    seen.verified = gave_the_same(again, in_graph(x, replay).value);
-    value = std::move(again);
+  try {
+    auto again = in_graph(x, replay).value;
+    bool same = gave_the_same(value, again);
+    if (!same && branch_->callable().needs_graph()) {
+      // The executor of TorchScript optimises after a first run, and old
+      // releases then draw in another order: what backward will see is the
+      // value.
+      same = gave_the_same(again, in_graph(x, replay).value);
+      value = std::move(again);
+    }
+    return same;
+  } catch (const std::exception&) {
+    if (last) {
+      throw;
+    }
+    seen.needs_graph = needed_graph;
+    return false;
   }
-  // Where another thread drew meanwhile, the next call is the first.
-  check_gave_the_same(place_, seen.verified || drew_otherwise);
 }
 
 }  // namespace detail

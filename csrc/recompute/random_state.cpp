@@ -1,9 +1,7 @@
 #include "recompute/random_state.h"
 
-#include <ATen/Context.h>
-#include <ATen/ops/equal.h>
-
 #include <algorithm>
+#include <mutex>
 
 #include "device/capabilities.h"
 
@@ -12,58 +10,43 @@ namespace detail {
 
 namespace {
 
-at::CPUGeneratorImpl& cpu_generator() {
-  return *at::check_generator<at::CPUGeneratorImpl>(
-      at::detail::getDefaultCPUGenerator());
+GeneratorState state_of(at::Generator generator) {
+  const std::lock_guard<std::mutex> lock(generator.mutex());
+  return GeneratorState::of(generator);
+}
+
+void set(at::Generator generator, const GeneratorState& state) {
+  const std::lock_guard<std::mutex> lock(generator.mutex());
+  state.set(generator);
 }
 
 }  // namespace
 
 RandomState RandomState::capture(at::ArrayRef<c10::Device> devices) {
   RandomState state;
-  {
-    auto& generator = cpu_generator();
-    std::lock_guard<std::mutex> lock(generator.mutex_);
-    state.cpu_ = generator.engine().data();
-    state.cpu_float_ = generator.next_float_normal_sample();
-    state.cpu_double_ = generator.next_double_normal_sample();
-  }
-  for (const auto device : devices) {
-    auto generator = at::globalContext().defaultGenerator(device);
-    std::lock_guard<std::mutex> lock(generator.mutex());
-    state.devices_.emplace_back(generator, generator.get_state());
+  state.cpu_ = state_of(at::detail::getDefaultCPUGenerator());
+  for (const auto& device : devices) {
+    const auto generator = default_generator(device);
+    state.devices_.emplace_back(generator, state_of(generator));
   }
   return state;
 }
 
 void RandomState::restore() const {
-  {
-    auto& generator = cpu_generator();
-    std::lock_guard<std::mutex> lock(generator.mutex_);
-    at::mt19937 engine;
-    engine.set_data(cpu_);
-    generator.set_engine(engine);
-    generator.set_next_float_normal_sample(cpu_float_);
-    generator.set_next_double_normal_sample(cpu_double_);
-  }
-  for (auto [generator, state] : devices_) {
-    std::lock_guard<std::mutex> lock(generator.mutex());
-    generator.set_state(state);
+  set(at::detail::getDefaultCPUGenerator(), cpu_);
+  for (const auto& item : devices_) {
+    set(item.first, item.second);
   }
 }
 
 bool RandomState::operator==(const RandomState& other) const {
-  return cpu_.left_ == other.cpu_.left_ && cpu_.next_ == other.cpu_.next_ &&
-         cpu_.seed_ == other.cpu_.seed_ && cpu_.state_ == other.cpu_.state_ &&
-         cpu_float_ == other.cpu_float_ && cpu_double_ == other.cpu_double_ &&
+  return cpu_ == other.cpu_ &&
          std::equal(
              devices_.begin(),
              devices_.end(),
              other.devices_.begin(),
              other.devices_.end(),
-             [](const auto& a, const auto& b) {
-               return at::equal(a.second, b.second);
-             });
+             [](const auto& a, const auto& b) { return a.second == b.second; });
 }
 
 std::vector<c10::Device> devices_drawn_from(

@@ -1,33 +1,35 @@
 #pragma once
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/Generator.h>
-#include <ATen/core/Tensor.h>
 #include <torchrev/branch.h>
 
 #include <utility>
 #include <vector>
 
+#include "recompute/generator_state.h"
+
 namespace torchrev {
 namespace detail {
 
-using at::Tensor;
-
-// The states of the default generators of the CPU and of `devices`.
-//
-// The state of the CPU generator is copied as it is, 2.5 KiB: the tensor that
-// Generator::get_state makes takes longer than a small branch runs.
+// Where the default generators of the CPU and of `devices` stand.
 class RandomState {
  public:
   static RandomState capture(at::ArrayRef<c10::Device> devices);
   void restore() const;
   bool operator==(const RandomState& other) const;
 
+  // Calls visit(device, state) for each generator.
+  template <typename Visit>
+  void for_each(const Visit& visit) const {
+    visit(c10::Device(c10::kCPU), cpu_);
+    for (const auto& item : devices_) {
+      visit(item.first.device(), item.second);
+    }
+  }
+
  private:
-  at::mt19937_data_pod cpu_;
-  torch::optional<float> cpu_float_;
-  torch::optional<double> cpu_double_;
-  std::vector<std::pair<at::Generator, Tensor>> devices_;
+  GeneratorState cpu_;
+  std::vector<std::pair<at::Generator, GeneratorState>> devices_;
 };
 
 // The accelerators from whose generators `branch` may draw when it is called

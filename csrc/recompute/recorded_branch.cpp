@@ -105,7 +105,7 @@ Tensor RecordedBranch::replay(
     const Arguments& arguments) const {
   const auto& call = calls_[chunk];
   recompute.replays_.push_back(std::make_unique<Replay>(call.record));
-  check_not_replaced();
+  check_not_replaced(recompute.replays_.back()->callable());
   auto value = in_recompute(place_, [&] {
     return (*recompute.replays_.back())(
         x, arguments.context, arguments.parameters);
@@ -166,11 +166,11 @@ RecordedBranch::Arguments RecordedBranch::enter(
 
 // A TorchScript module has got its parameters back from the replay by now. The
 // members of another module cannot be written from here.
-void RecordedBranch::check_not_replaced() const {
-  if (branch_->callable().takes_parameters()) {
+void RecordedBranch::check_not_replaced(const Callable& callable) const {
+  if (callable.takes_parameters()) {
     return;
   }
-  const auto now = branch_->callable().parameters();
+  const auto now = callable.parameters();
   for (std::size_t i = 0; i < std::max(now.size(), parameters_.size()); ++i) {
     TORCHREV_CHECK(
         ValueError,

@@ -145,13 +145,16 @@ class RecordedBranch {
   template <typename Run>
   void run_in_graph(
       LocalGraph& graph, const Tensor& x, const Run& run, InGraph& result);
-  // See NOTE [First call]. Notes in `seen` whether the branch needs a graph.
-  // `end`: of the generators, after the call.
+  // See NOTE [First call]. Notes in `seen` what a replay needs.
   void verify(
+      const Call& call, const Tensor& x, Tensor& value, BranchFacts::Seen& seen);
+  bool gives_the_same(
       const Call& call,
       const Tensor& x,
       Tensor& value,
-      const RandomState& end,
+      bool shares,
+      bool last,
+      bool& drew_otherwise,
       BranchFacts::Seen& seen);
 
   // Lets the branch use its tensors within `graph`. `handles` get those of
@@ -187,7 +190,7 @@ class RecordedBranch {
       std::size_t chunk,
       const Tensor& x,
       const Arguments& arguments) const;
-  void check_not_replaced() const;
+  void check_not_replaced(const Callable& callable) const;
 
   Place place_;
   // None once it was forgotten: what a branch keeps of its graph may lead here.

@@ -1,8 +1,9 @@
 #include "recompute/replay.h"
 
-#include <memory>
+#include <chrono>
 #include <utility>
 
+#include "recompute/interception.h"
 #include "recompute/verification.h"
 
 namespace torchrev {
@@ -10,70 +11,165 @@ namespace detail {
 
 namespace {
 
-// The CPU generator and the buffers of a branch are one for the process:
-// recomputes that set them take turns. The mutex is recursive, because the
-// local gradient of one recompute may run another recompute.
-std::recursive_mutex& recompute_mutex() {
-  static std::recursive_mutex mutex;
-  return mutex;
+// Recursive, because the local gradient of one recompute may run another
+// recompute. One that runs in another thread of the engine cannot know that it
+// is waited for: where it gets no turn, that is an error, not a hang.
+std::unique_lock<std::recursive_timed_mutex> take_turn(const Place& place) {
+  static std::recursive_timed_mutex mutex;
+  constexpr auto kLongest = std::chrono::minutes(1);
+  std::unique_lock<std::recursive_timed_mutex> lock(mutex, kLongest);
+  TORCHREV_CHECK(
+      ValueError,
+      lock.owns_lock(),
+      place.entry,
+      c10::str("the recompute of ", place, " to get its turn"),
+      "another recompute, of another thread, that has not ended in a minute",
+      "Draw random numbers and write buffers by operators, which need no "
+      "turns.");
+  return lock;
 }
 
 }  // namespace
 
-// A recompute that restores nothing shared takes no lock: backward passes of
-// several threads then run side by side.
-std::unique_lock<std::recursive_mutex> Replay::lock_for(
-    const CallRecord& record, bool changed) {
-  const bool shares = changed || record.random_ ||
-                      !record.buffers_.copies().empty() ||
-                      !record.written_.empty();
-  return shares ? std::unique_lock<std::recursive_mutex>(recompute_mutex())
-                : std::unique_lock<std::recursive_mutex>();
-}
-
 void Replay::Found::restore() const {
-  state.restore(*branch);
+  write_back(buffers);
+  if (attributes) {
+    attributes->restore(branch->callable());
+  }
   parameters.restore();
 }
 
-Replay::Replay(const CallRecord& record)
-    : Replay(record, Attributes::of(record.branch_.callable())) {}
-
-Replay::Replay(const CallRecord& record, Attributes now)
+Replay::Replay(const CallRecord& record, torch::optional<bool> shares)
     : record_(record),
-      changed_(!(record.attributes_ == now)),
-      lock_(lock_for(record, changed_)),
-      found_(Found{
-          &record.branch_,
-          {std::move(now), copies_of(record.buffers_.copies())},
-          ParameterWrites(record.written_)}) {
+      shares_draws_(
+          record.moved_ && shares.value_or(
+                               !record.seen_ || !record.seen_->verified ||
+                               record.seen_->draws_directly)),
+      shares_buffers_(
+          !record.buffers_.copies().empty() &&
+          shares.value_or(
+              record.seen_ && record.seen_->writes_buffers_directly)),
+      buffers_(shares_buffers_ ? BufferCopies() : record.buffers_.copies()) {
   record.buffers_.check_unchanged(record.place_);
-  // Attributes first: a buffer is one where a TorchScript module assigned
-  // another tensor to its name.
-  if (changed_) {
-    record.attributes_.set(record.branch_.callable());
+  choose_attributes();
+  if (buffers_.are_resized() && !private_) {
+    // A size is read without an operator.
+    shares_buffers_ = true;
+    buffers_ = PrivateBuffers({});
   }
-  write_back(record.buffers_.copies());
+  if (shares_draws_ || shares_buffers_ || shares_attributes_) {
+    lock_ = take_turn(record.place_);
+  }
+  if (lock_ || !record.written_.empty()) {
+    set_shared_state();
+  }
+}
+
+// Of a TorchScript module, a copy gets those of the forward.
+void Replay::choose_attributes() {
+  auto& callable = record_.branch_.callable();
+  const bool differ = (record_.seen_ && record_.seen_->changes_attributes) ||
+                      !(record_.attributes_ == Attributes::of(callable));
+  if (differ || buffers_.are_resized()) {
+    auto values = record_.attributes_.separate();
+    for (auto& value : values) {
+      if (value.isTensor() && value.toTensor().defined()) {
+        auto copy = buffers_.stand_in(value.toTensor());
+        value = copy.defined() ? std::move(copy) : value;
+      }
+    }
+    private_ = callable.with_attributes(values);
+    shares_attributes_ = differ && !private_;
+  }
+}
+
+void Replay::set_shared_state() {
+  auto& callable = record_.branch_.callable();
+  Found found{
+      &record_.branch_,
+      torch::nullopt,
+      {},
+      ParameterWrites(record_.written_)};
+  if (shares_attributes_) {
+    found.attributes = Attributes::of(callable);
+  }
+  if (shares_buffers_) {
+    found.buffers = copies_of(record_.buffers_.copies());
+  }
+  found_ = std::make_unique<Restore<Found>>(std::move(found));
+  // Attributes first: a buffer is one where a module assigned another tensor to
+  // its name.
+  if (shares_attributes_) {
+    record_.attributes_.set(callable);
+  }
+  if (shares_buffers_) {
+    write_back(record_.buffers_.copies());
+  }
+}
+
+template <typename Run>
+Tensor Replay::with_shared_generators(const Run& run) {
+  const Restore<RandomState> found(RandomState::capture(record_.devices_));
+  record_.moved_->before.restore();
+  auto out = run({});
+  const auto end = RandomState::capture(record_.devices_);
+  // The call drew nothing if the recompute does not.
+  TORCHREV_CHECK(
+      ValueError,
+      end == record_.moved_->after || end == record_.moved_->before,
+      record_.place_.entry,
+      c10::str("the recompute of ", record_.place_, " to draw what forward did"),
+      "other random numbers: another thread drew from the default generator "
+      "while the branch ran",
+      "Let no other thread draw meanwhile, or draw by operators "
+      "(torch::bernoulli), whose numbers are told apart.");
+  return out;
+}
+
+template <typename Run>
+Tensor Replay::with_own_generators(const Run& run) {
+  // A call that was not watched has not told what it drew.
+  const bool unwatched = record_.moved_ && record_.draws_.empty();
+  const DrawRecord assumed =
+      unwatched ? DrawRecord(record_.moved_->before) : DrawRecord();
+  OwnGenerators own(unwatched ? assumed : record_.draws_);
+  const bool draws = unwatched || !record_.draws_.empty();
+  auto out = run(draws ? &own : nullptr);
+  TORCHREV_CHECK(
+      ValueError,
+      !unwatched || own.stand_at(record_.moved_->after),
+      record_.place_.entry,
+      c10::str("the recompute of ", record_.place_, " to draw what forward did"),
+      "other random numbers: another thread drew while the branch, which had "
+      "drawn nothing in earlier calls, ran",
+      "Run the step again.");
+  return out;
 }
 
 Tensor Replay::operator()(
     const Tensor& x, at::TensorList context, at::TensorList parameters) {
   // Backward runs outside the caller's autocast region, or in another one.
-  Restore<AutocastState> autocast_guard(
+  const Restore<AutocastState> autocast_guard(
       AutocastState::capture(x.device().type()));
   record_.autocast_.without_cache().restore();
-  std::unique_ptr<Restore<RandomState>> random_guard;
-  if (record_.random_) {
-    random_guard = std::make_unique<Restore<RandomState>>(
-        RandomState::capture(record_.devices_));
-    record_.random_->restore();
-  }
   const WithoutVerification no_verification;
   ReplayScope scope(record_.decisions_);
-  auto out = record_.branch_.callable().forward(x, context, parameters);
+  const auto run = [&](OwnGenerators* own) {
+    Interception::Parts parts;
+    parts.own = own;
+    parts.buffers = &buffers_;
+    const Interception interception(parts);
+    auto& callable = private_ ? *private_ : record_.branch_.callable();
+    return callable.forward(x, context, parameters);
+  };
+  auto out =
+      shares_draws_ ? with_shared_generators(run) : with_own_generators(run);
   scope.check_complete();
-  drew_otherwise_ = end_ && record_.draws() &&
-                    !(RandomState::capture(record_.devices_) == *end_);
+  // Flags are for the run alone, and so is the turn.
+  if (lock_ && !shares_buffers_) {
+    found_.reset();
+    lock_.unlock();
+  }
   return out;
 }
 

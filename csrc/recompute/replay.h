@@ -2,62 +2,75 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <mutex>
 
 #include "recompute/branch_state.h"
 #include "recompute/call_record.h"
+#include "recompute/draws.h"
 #include "recompute/parameter_writes.h"
+#include "recompute/private_buffers.h"
 #include "recompute/restore.h"
 
 namespace torchrev {
 namespace detail {
 
-// One more run of a recorded call. While a Replay lives, buffers and attributes
-// of the branch are those of the recorded forward, since the local gradient may
-// read them; afterwards they, and its parameters, are as if there had been no
-// recompute.
+// One more run of a recorded call. It reads and writes random numbers, buffers
+// and TorchScript attributes of its own, which are those of the recorded
+// forward: see NOTE [Interception].
+//
+// NOTE [Shared state]
+// What is not reached by operators (a generator that is asked by itself, a
+// buffer that is written through a pointer, a train / eval flag of a C++
+// module) is set where everybody sees it, and put back: under a lock, so that
+// recomputes of several threads take turns. While the Replay lives, buffers
+// are then those of the forward, since the local gradient may read them.
 class Replay {
  public:
   // Throws c10::ValueError if a buffer that counts as unchanged was changed.
-  explicit Replay(const CallRecord& record);
+  // `shares`: whether to go by the shared state, if that is not to be decided
+  // by what is known of the branch.
+  explicit Replay(
+      const CallRecord& record, torch::optional<bool> shares = torch::nullopt);
   Replay(const Replay&) = delete;
   Replay& operator=(const Replay&) = delete;
 
   Tensor operator()(
       const Tensor& x, at::TensorList context, at::TensorList parameters);
 
-  // Lets the next run compare the generators afterwards with `end`, what they
-  // were after the call.
-  void expect_end(const RandomState& end) {
-    end_ = &end;
-  }
-  // Whether the run drew other numbers than the call: another thread drew
-  // between, or nothing is put back of the generators.
-  bool drew_otherwise() const {
-    return drew_otherwise_;
+  // The branch as the replay runs it.
+  const Callable& callable() const {
+    return private_ ? *private_ : record_.branch_.callable();
   }
 
  private:
   // What the replay puts back, also where it throws.
   struct Found {
     const Branch* branch;
-    BranchState state;
+    torch::optional<Attributes> attributes;
+    BufferCopies buffers;
     ParameterWrites parameters;
 
     void restore() const;
   };
-  // `now`: the attributes of the branch.
-  Replay(const CallRecord& record, Attributes now);
-  static std::unique_lock<std::recursive_mutex> lock_for(
-      const CallRecord& record, bool changed);
+  void choose_attributes();
+  void set_shared_state();
+  // Runs the branch with the default generators set.
+  template <typename Run>
+  Tensor with_shared_generators(const Run& run);
+  // Runs it with generators of its own, if the call drew.
+  template <typename Run>
+  Tensor with_own_generators(const Run& run);
 
   const CallRecord& record_;
-  // Whether attributes are not those of the call.
-  bool changed_;
-  std::unique_lock<std::recursive_mutex> lock_;
-  Restore<Found> found_;
-  const RandomState* end_ = nullptr;
-  bool drew_otherwise_ = false;
+  // What is set where everybody sees it.
+  bool shares_draws_;
+  bool shares_buffers_;
+  bool shares_attributes_ = false;
+  std::shared_ptr<Callable> private_;
+  PrivateBuffers buffers_;
+  std::unique_lock<std::recursive_timed_mutex> lock_;
+  std::unique_ptr<Restore<Found>> found_;
 };
 
 }  // namespace detail

@@ -126,7 +126,7 @@ TEST_F(ReplayTest, SeesTheTrainingFlagOfTheCall) {
   EXPECT_FALSE(dropout->is_training());
 }
 
-TEST_F(ReplayTest, SeesChangedBuffersAsInTheCallForAsLongAsItLives) {
+TEST_F(ReplayTest, SeesChangedBuffersAsInTheCallAndOthersSeeNothingOfIt) {
   const auto scale = torch::full({1}, 2.f);
   const auto branch = over_buffer(scale, [scale](const Tensor& x) {
     const auto value = x * scale;
@@ -135,6 +135,28 @@ TEST_F(ReplayTest, SeesChangedBuffersAsInTheCallForAsLongAsItLives) {
   });
   CallRecord record(place, branch, x, {});
   call(record);
+  scale.fill_(5);
+  {
+    Replay replay(record);
+    EXPECT_TRUE(BitEqual(replay(x, {}, {}), x * 2));
+    EXPECT_EQ(scale.item<float>(), 5);
+  }
+  EXPECT_EQ(scale.item<float>(), 5);
+}
+
+TEST_F(ReplayTest, SetsBuffersThatAreWrittenThroughAPointerWhileItLives) {
+  const auto scale = torch::full({1}, 2.f);
+  const auto branch = over_buffer(scale, [scale](const Tensor& x) {
+    const auto value = x * *scale.data_ptr<float>();
+    *scale.data_ptr<float>() += 1;
+    return value;
+  });
+  CallRecord record(place, branch, x, {});
+  record.run(x, {}, {});
+  detail::BranchFacts::Seen seen;
+  record.settle(seen);
+  EXPECT_TRUE(seen.writes_buffers_directly);
+  record.learn(seen);
   scale.fill_(5);
   {
     Replay replay(record);
@@ -262,7 +284,7 @@ TEST_F(CallRecordTest, LargeBufferThatForwardChangesIsRefused) {
   CallRecord first(place, branch, x, options);
   first.run(x, {}, {});
   detail::BranchFacts::Seen seen;
-  seen.changed_buffers = first.settle();
+  first.settle(seen);
   first.learn(seen);
   writes = true;
   CallRecord trusting(place, branch, x, options);

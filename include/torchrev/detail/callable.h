@@ -42,6 +42,13 @@ class TORCHREV_API Callable {
   /// `set_attributes` takes what `attributes` returned.
   virtual std::vector<c10::IValue> attributes() const = 0;
   virtual void set_attributes(const std::vector<c10::IValue>& values) = 0;
+  /// A callable that runs the same code on the same tensors with attributes of
+  /// its own, which are these; null where that cannot be made.
+  virtual std::shared_ptr<Callable> with_attributes(
+      const std::vector<c10::IValue>& values) const {
+    (void)values;
+    return nullptr;
+  }
 
   /// How many context tensors a branch takes that was not told which.
   struct ContextSize {

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <torchrev/branch.h>
+
+#include "recompute/draws.h"
+#include "recompute/private_buffers.h"
+
+namespace torchrev {
+namespace detail {
+
+// NOTE [Interception]
+// The default generators are one for the process, and the buffers of a module
+// are one for all threads that use it: a recompute that set them and put them
+// back would take numbers from other threads, and steps from their counters,
+// and a lock around it would hang where a branch waits for another thread.
+// So nothing shared is set. Operators that a branch runs are intercepted, by a
+// kernel under a dispatch key that is on while the branch runs:
+//   * in forward, one that draws random numbers holds the mutex of the default
+//     generator, runs with a generator of ours that stands where it does, and
+//     moves it on; where each draw started is noted;
+//   * in a recompute, it draws from a generator of ours that stands where the
+//     noted one did, and where an operator is given a buffer that forward
+//     changed, it gets a private copy instead.
+// A branch of which BranchFacts knows that it does neither is not intercepted.
+//
+// Branches nest: an operator is seen by all of the recordings around it, up to
+// the innermost recompute, whose generators it draws from.
+
+// While it lives, operators of this thread are intercepted.
+class Interception {
+ public:
+  // What is not null outlives the Interception.
+  struct Parts {
+    // Notes draws.
+    DrawRecord* record = nullptr;
+    // Draws come from here.
+    OwnGenerators* own = nullptr;
+    const PrivateBuffers* buffers = nullptr;
+    // Notes buffers that are taken.
+    BufferWatch* watch = nullptr;
+  };
+
+  explicit Interception(const Parts& parts);
+  ~Interception();
+  Interception(const Interception&) = delete;
+  Interception& operator=(const Interception&) = delete;
+
+  // Whether draws of this thread are intercepted already.
+  static bool of_draws();
+  const Interception* outer() const {
+    return outer_;
+  }
+  const Parts& parts() const {
+    return parts_;
+  }
+
+ private:
+  Parts parts_;
+  const Interception* outer_;
+  torch::optional<c10::impl::IncludeDispatchKeyGuard> key_;
+};
+
+}  // namespace detail
+}  // namespace torchrev
