@@ -83,8 +83,7 @@ IValue empty_like(const IValue& value) {
 IValue tuple_like(const IValue& value, std::vector<IValue> elements) {
   const auto type = value.toTuple()->type();
   return type->name() ? c10::ivalue::Tuple::createNamed(
-                            std::move(elements),
-                            type->expect<c10::TupleType>())
+                            std::move(elements), type->expect<c10::TupleType>())
                       : c10::ivalue::Tuple::create(std::move(elements));
 }
 

@@ -67,7 +67,8 @@ void BufferRecord::note(
   }
 }
 
-std::vector<bool> BufferRecord::settle(const Place& place) {
+std::vector<bool> BufferRecord::settle(
+    const Place& place, const std::vector<bool>& written) {
   for (const auto& copy : std::exchange(large_copies_, {})) {
     check_large(place, copy.buffer, is_same(copy));
   }
@@ -84,8 +85,9 @@ std::vector<bool> BufferRecord::settle(const Place& place) {
   std::vector<bool> changed(count_, false);
   auto copies = std::exchange(copies_, {});
   for (std::size_t i = 0; i < copies.size(); ++i) {
-    if (!is_same(copies[i])) {
-      changed[numbers_[i]] = true;
+    const auto number = numbers_[i];
+    if ((number < written.size() && written[number]) || !is_same(copies[i])) {
+      changed[number] = true;
     } else if (has_checksum(copies[i].buffer)) {
       sums_.push_back({copies[i].buffer, checksum(copies[i].buffer)});
       continue;

@@ -35,8 +35,10 @@ class BufferRecord {
 
   // After it: drops what is not needed. Throws c10::ValueError that names
   // `place` if a large buffer changed that was not declared. Returns which
-  // buffers the call changed, if that was not known.
-  std::vector<bool> settle(const Place& place);
+  // buffers the call changed, if that was not known; those that it has
+  // `written` count, whatever they hold: another thread may write, too.
+  std::vector<bool> settle(
+      const Place& place, const std::vector<bool>& written = {});
 
   // What was in the changed ones before the call.
   const BufferCopies& copies() const {

@@ -80,6 +80,10 @@ class CallRecord {
   bool has_other_draws() const {
     return moved_ != nullptr;
   }
+  // Sets them to where the call left them. Requires has_other_draws().
+  void set_generators_after() const {
+    moved_->after.restore();
+  }
   // Whether it changed buffers.
   bool changed_buffers() const {
     return !buffers_.copies().empty();

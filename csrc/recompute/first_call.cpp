@@ -177,79 +177,88 @@ Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
   return std::move(first.value);
 }
 
-// First as operators allow it, then with what is shared set, where the call left
-// a sign that operators do not reach all.
+// First with numbers and buffers of its own, then with those that all share,
+// where the call left a sign that operators do not reach all.
 void RecordedBranch::verify(
     const Call& call, const Tensor& x, Tensor& value, BranchFacts::Seen& seen) {
   const auto& record = call.record;
-  bool drew_otherwise = false;
+  Repetition repetition;
   if (!seen.writes_buffers_directly) {
     const bool last = !record.has_other_draws() && !record.changed_buffers();
-    seen.verified = gives_the_same(
-        call, x, value, /*shares=*/false, last, drew_otherwise, seen);
-    if (seen.verified || last) {
-      check_gave_the_same(place_, seen.verified || drew_otherwise);
+    repetition = repeat(call, x, value, /*shares=*/false, last, seen);
+    // Somebody moves the default generators: another thread, or the branch.
+    const bool is_clear =
+        repetition.same && !(record.has_other_draws() && repetition.moved);
+    if (is_clear || last) {
+      seen.verified = repetition.same;
+      check_gave_the_same(place_, repetition.same || repetition.drew_anew);
       return;
     }
   }
-  seen.verified = gives_the_same(
-      call, x, value, /*shares=*/true, /*last=*/true, drew_otherwise, seen);
-  seen.draws_directly = record.has_other_draws();
-  seen.writes_buffers_directly = record.changed_buffers();
-  check_gave_the_same(place_, seen.verified || drew_otherwise);
+  const auto shared =
+      repeat(call, x, value, /*shares=*/true, /*last=*/!repetition.same, seen);
+  seen.verified = repetition.same || shared.same;
+  seen.draws_directly = shared.same && record.has_other_draws() &&
+                        (shared.drew_as_recorded || !repetition.same);
+  if (seen.draws_directly) {
+    // The replay with numbers of its own drew from there, too.
+    record.set_generators_after();
+  }
+  seen.writes_buffers_directly |= !repetition.same && record.changed_buffers();
+  check_gave_the_same(place_, seen.verified || shared.drew_anew);
 }
 
-// `last`: what it throws is not held back. `drew_otherwise`: the numbers were
-// not to be the same. Notes in `seen` whether the branch needs a graph.
-bool RecordedBranch::gives_the_same(
+// `last`: what it throws is not held back. Notes in `seen` whether the branch
+// needs a graph.
+RecordedBranch::Repetition RecordedBranch::repeat(
     const Call& call,
     const Tensor& x,
     Tensor& value,
     bool shares,
     bool last,
-    bool& drew_otherwise,
     BranchFacts::Seen& seen) {
+  Repetition result;
   const auto replay = [&](const Tensor& x, const Arguments& arguments) {
     const auto before = call.record.generators();
-    auto again =
-        Replay(call.record, shares)(x, arguments.context, arguments.parameters);
-    drew_otherwise |= !call.record.preserves_rng() &&
-                      !(before == call.record.generators());
+    Replay replay(call.record, shares);
+    auto again = replay(x, arguments.context, arguments.parameters);
+    result.moved |= !(before == call.record.generators());
+    result.drew_anew = result.moved && !call.record.preserves_rng();
+    result.drew_as_recorded = replay.drew_as_recorded();
     return again;
   };
   const bool needed_graph = seen.needs_graph;
   if (!needed_graph) {
     try {
       const WithoutGraph without;
-      if (gave_the_same(value, replay(x, {context_, parameters_}))) {
-        return true;
-      }
+      result.same = gave_the_same(value, replay(x, {context_, parameters_}));
     } catch (const std::exception&) {
       // Shows again below, if it is not for want of a graph.
     }
-    if (drew_otherwise) {
-      return false;
+    if (result.same || result.drew_anew) {
+      return result;
     }
     seen.needs_graph = true;
   }
   try {
     auto again = in_graph(x, replay).value;
-    bool same = gave_the_same(value, again);
-    if (!same && branch_->callable().needs_graph()) {
+    result.same = gave_the_same(value, again);
+    if (!result.same && branch_->callable().needs_graph()) {
       // The executor of TorchScript optimises after a first run, and old
       // releases then draw in another order: what backward will see is the
       // value.
-      same = gave_the_same(again, in_graph(x, replay).value);
+      result.same = gave_the_same(again, in_graph(x, replay).value);
       value = std::move(again);
     }
-    return same;
   } catch (const std::exception&) {
     if (last) {
       throw;
     }
-    seen.needs_graph = needed_graph;
-    return false;
   }
+  if (!result.same) {
+    seen.needs_graph = needed_graph;
+  }
+  return result;
 }
 
 }  // namespace detail

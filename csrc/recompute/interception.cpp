@@ -24,23 +24,24 @@ at::ArrayRef<c10::IValue> top_of(const Stack& stack, std::size_t count) {
   return at::ArrayRef<c10::IValue>(stack).slice(stack.size() - count);
 }
 
-// Calls `replace(tensor)` for each tensor of `values`, the last ones of the
-// stack, those in lists included; puts what it returns in its place if that is
-// defined. Returns whether it did.
+// Calls `replace(tensor, i)` for each tensor of the last `count` values of the
+// stack, i the number of the value, those in lists included; puts what it
+// returns in its place if that is defined. Returns whether it did.
 template <typename Replace>
 bool replace_tensors(Stack& stack, std::size_t count, const Replace& replace) {
   bool any = false;
-  const auto replaced = [&](const c10::IValue& value) {
+  const auto first = stack.size() - count;
+  const auto replaced = [&](const c10::IValue& value, std::size_t i) {
     if (!value.isTensor() || !value.toTensor().defined()) {
       return Tensor();
     }
-    auto other = replace(value.toTensor());
+    auto other = replace(value.toTensor(), i - first);
     any |= other.defined();
     return other;
   };
-  for (auto i = stack.size() - count; i < stack.size(); ++i) {
+  for (auto i = first; i < stack.size(); ++i) {
     if (!stack[i].isList()) {
-      auto other = replaced(stack[i]);
+      auto other = replaced(stack[i], i);
       if (other.defined()) {
         stack[i] = std::move(other);
       }
@@ -48,7 +49,7 @@ bool replace_tensors(Stack& stack, std::size_t count, const Replace& replace) {
     }
     const auto list = stack[i].toList();
     for (std::size_t j = 0; j < list.size(); ++j) {
-      auto other = replaced(list.get(j));
+      auto other = replaced(list.get(j), i);
       if (other.defined()) {
         auto copy = stack[i].toList().copy();
         copy.set(j, std::move(other));
@@ -60,10 +61,10 @@ bool replace_tensors(Stack& stack, std::size_t count, const Replace& replace) {
 }
 
 // Inner ones first: what a recompute has a private copy of is its own.
-Tensor stand_in(const Tensor& tensor) {
+Tensor stand_in(const Tensor& tensor, bool writes) {
   for (auto* at = innermost_interception; at; at = at->outer()) {
     if (at->parts().watch) {
-      at->parts().watch->note(tensor);
+      at->parts().watch->note(tensor, writes);
     }
     if (at->parts().buffers) {
       auto other = at->parts().buffers->stand_in(tensor);
@@ -75,7 +76,7 @@ Tensor stand_in(const Tensor& tensor) {
   return Tensor();
 }
 
-Tensor original(const Tensor& tensor) {
+Tensor original(const Tensor& tensor, std::size_t /*i*/) {
   for (auto* at = innermost_interception; at; at = at->outer()) {
     if (at->parts().buffers) {
       auto other = at->parts().buffers->original(tensor);
@@ -110,7 +111,11 @@ void run(
     return replace_tensors(*stack, count, by);
   };
   const auto& schema = op.schema();
-  const bool any = replace(schema.arguments().size(), stand_in);
+  const bool any = replace(
+      schema.arguments().size(), [&](const Tensor& tensor, std::size_t i) {
+        const auto* alias = schema.arguments()[i].alias_info();
+        return stand_in(tensor, alias && alias->isWrite());
+      });
   op.redispatchBoxed(below, stack);
   if (any) {
     // What an operator in place returns may be assigned to the buffer.
@@ -128,8 +133,7 @@ bool is_generator(const c10::TypePtr& type) {
 template <typename Fits>
 std::size_t find_argument(const c10::FunctionSchema& schema, const Fits& fits) {
   std::size_t i = 0;
-  while (i < schema.arguments().size() &&
-         !fits(schema.arguments()[i].type())) {
+  while (i < schema.arguments().size() && !fits(schema.arguments()[i].type())) {
     ++i;
   }
   return i;
@@ -149,8 +153,7 @@ at::Generator scratch_for(const at::Generator& generator) {
   if (!generator.device().is_cpu()) {
     return generator.clone();
   }
-  thread_local const auto scratch =
-      at::make_generator<at::CPUGeneratorImpl>();
+  thread_local const auto scratch = at::make_generator<at::CPUGeneratorImpl>();
   return scratch;
 }
 

@@ -95,10 +95,11 @@ Tensor PrivateBuffers::original(const Tensor& tensor) const {
   return Tensor();
 }
 
-void BufferWatch::note(const Tensor& tensor) {
+void BufferWatch::note(const Tensor& tensor, bool writes) {
   for (std::size_t i = 0; i < buffers_.size(); ++i) {
-    if (!taken_[i] && share_memory(buffers_[i], tensor)) {
+    if (share_memory(buffers_[i], tensor)) {
       taken_[i] = true;
+      written_[i] = written_[i] || writes;
     }
   }
 }

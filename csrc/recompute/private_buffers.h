@@ -45,16 +45,24 @@ bool share_memory(const Tensor& a, const Tensor& b);
 class BufferWatch {
  public:
   explicit BufferWatch(std::vector<Tensor> buffers)
-      : buffers_(std::move(buffers)), taken_(buffers_.size(), false) {}
+      : buffers_(std::move(buffers)),
+        taken_(buffers_.size(), false),
+        written_(buffers_.size(), false) {}
 
-  void note(const Tensor& tensor);
+  // `writes`: the operator says that it writes to `tensor`. Batch norm does not
+  // say so.
+  void note(const Tensor& tensor, bool writes);
   const std::vector<bool>& taken() const {
     return taken_;
+  }
+  const std::vector<bool>& written() const {
+    return written_;
   }
 
  private:
   std::vector<Tensor> buffers_;
   std::vector<bool> taken_;
+  std::vector<bool> written_;
 };
 
 }  // namespace detail

@@ -147,14 +147,26 @@ class RecordedBranch {
       LocalGraph& graph, const Tensor& x, const Run& run, InGraph& result);
   // See NOTE [First call]. Notes in `seen` what a replay needs.
   void verify(
-      const Call& call, const Tensor& x, Tensor& value, BranchFacts::Seen& seen);
-  bool gives_the_same(
+      const Call& call,
+      const Tensor& x,
+      Tensor& value,
+      BranchFacts::Seen& seen);
+  // How a replay of a first call went.
+  struct Repetition {
+    bool same = false;
+    // The default generators moved meanwhile.
+    bool moved = false;
+    // The same was not to be expected: random numbers are not preserved.
+    bool drew_anew = false;
+    // See Replay.
+    bool drew_as_recorded = false;
+  };
+  Repetition repeat(
       const Call& call,
       const Tensor& x,
       Tensor& value,
       bool shares,
       bool last,
-      bool& drew_otherwise,
       BranchFacts::Seen& seen);
 
   // Lets the branch use its tensors within `graph`. `handles` get those of

@@ -86,10 +86,7 @@ void Replay::choose_attributes() {
 void Replay::set_shared_state() {
   auto& callable = record_.branch_.callable();
   Found found{
-      &record_.branch_,
-      torch::nullopt,
-      {},
-      ParameterWrites(record_.written_)};
+      &record_.branch_, torch::nullopt, {}, ParameterWrites(record_.written_)};
   if (shares_attributes_) {
     found.attributes = Attributes::of(callable);
   }
@@ -113,12 +110,14 @@ Tensor Replay::with_shared_generators(const Run& run) {
   record_.moved_->before.restore();
   auto out = run({});
   const auto end = RandomState::capture(record_.devices_);
+  drew_as_recorded_ = end == record_.moved_->after;
   // The call drew nothing if the recompute does not.
   TORCHREV_CHECK(
       ValueError,
-      end == record_.moved_->after || end == record_.moved_->before,
+      drew_as_recorded_ || end == record_.moved_->before,
       record_.place_.entry,
-      c10::str("the recompute of ", record_.place_, " to draw what forward did"),
+      c10::str(
+          "the recompute of ", record_.place_, " to draw what forward did"),
       "other random numbers: another thread drew from the default generator "
       "while the branch ran",
       "Let no other thread draw meanwhile, or draw by operators "
@@ -139,7 +138,8 @@ Tensor Replay::with_own_generators(const Run& run) {
       ValueError,
       !unwatched || own.stand_at(record_.moved_->after),
       record_.place_.entry,
-      c10::str("the recompute of ", record_.place_, " to draw what forward did"),
+      c10::str(
+          "the recompute of ", record_.place_, " to draw what forward did"),
       "other random numbers: another thread drew while the branch, which had "
       "drawn nothing in earlier calls, ran",
       "Run the step again.");

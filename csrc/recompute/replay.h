@@ -38,6 +38,12 @@ class Replay {
   Tensor operator()(
       const Tensor& x, at::TensorList context, at::TensorList parameters);
 
+  // Whether the run took the default generators, which it shares, from where
+  // they stood before the call to where they stood after it.
+  bool drew_as_recorded() const {
+    return drew_as_recorded_;
+  }
+
   // The branch as the replay runs it.
   const Callable& callable() const {
     return private_ ? *private_ : record_.branch_.callable();
@@ -67,6 +73,7 @@ class Replay {
   bool shares_draws_;
   bool shares_buffers_;
   bool shares_attributes_ = false;
+  bool drew_as_recorded_ = false;
   std::shared_ptr<Callable> private_;
   PrivateBuffers buffers_;
   std::unique_lock<std::recursive_timed_mutex> lock_;
