@@ -59,8 +59,7 @@ Replay::Replay(const CallRecord& record, Attributes now)
 Tensor Replay::operator()(
     const Tensor& x, at::TensorList context, at::TensorList parameters) {
   // Backward runs outside the caller's autocast region, or in another one.
-  Restore<AutocastState> autocast_guard(
-      AutocastState::capture(x.device().type()));
+  Restore<AutocastState> autocast_guard(AutocastState::capture());
   record_.autocast_.without_cache().restore();
   std::unique_ptr<Restore<RandomState>> random_guard;
   if (record_.random_) {
