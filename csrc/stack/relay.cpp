@@ -63,8 +63,12 @@ std::shared_ptr<Relay::Slot> Relay::slot_of_pass() {
     // The engine keeps callbacks until the pass ends, whether it succeeds or
     // fails. This one owns the slot, so the pair is freed then; being called at
     // the end of a pass that succeeds, it frees the pair a little sooner.
-    torch::autograd::Engine::get_default_engine().queue_callback(
-        [slot] { slot->pair = {}; });
+    torch::autograd::Engine::get_default_engine().queue_callback([slot] {
+      slot->pair = {};
+      if (slot->observer) {
+        slot->observer->pass_ended();
+      }
+    });
     for (auto it = slots_.begin(); it != slots_.end();) {
       it = it->second.expired() ? slots_.erase(it) : std::next(it);
     }
