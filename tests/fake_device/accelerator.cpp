@@ -116,11 +116,15 @@ void AcceleratorTest::SetUp() {
   }
   synchronize();
   Memory::instance().take_races();
+  Timeline::instance().take_faults();
 }
 
 void AcceleratorTest::TearDown() {
   for (const auto& race : Memory::instance().take_races()) {
     ADD_FAILURE() << race;
+  }
+  for (const auto& fault : Timeline::instance().take_faults()) {
+    ADD_FAILURE() << fault;
   }
 }
 

@@ -53,7 +53,7 @@ class SideStream {
 };
 
 /// Runs on every accelerator. Skipped where there is none, and failed by a race
-/// on the fake device.
+/// or a fault on the fake device.
 class AcceleratorTest : public testing::Test {
  protected:
   void SetUp() override;

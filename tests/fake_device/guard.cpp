@@ -132,6 +132,10 @@ void note_use(int64_t device) {
   used[device] = true;
 }
 
+void forget_use(int64_t device) {
+  used[device] = false;
+}
+
 // Never destroyed: LibTorch's registry does not own it.
 void install_guard() {
   c10::impl::device_guard_impl_registry[static_cast<std::size_t>(kFake)].store(

@@ -20,6 +20,7 @@ Lane current_lane(const c10::Device& device);
 /// Whether memory or a generator of the device was asked for.
 bool was_used(int64_t device);
 void note_use(int64_t device);
+void forget_use(int64_t device);
 
 /// Registers streams, events and the current device with LibTorch.
 void install_guard();

@@ -58,7 +58,7 @@ void Timeline::block(const Mark& mark, const Lane& lane) {
   if (mark.captured && !captured_.empty()) {
     captured_.insert(lane);
   } else if (captured_.count(lane)) {
-    poison("a wait of " + name_of(lane) + " for what was not captured");
+    fault(name_of(lane) + " was told to wait for what was not captured");
   }
   auto& state = lanes_[lane];
   state.order.join(mark.order);
@@ -67,13 +67,19 @@ void Timeline::block(const Mark& mark, const Lane& lane) {
 
 bool Timeline::query(const Mark& mark) {
   const Lock lock(mutex_);
-  if (!captured_.empty()) {
-    poison("an event was asked");
-  }
+  check_asked(mark);
   return mark.done <= now_;
 }
 
+void Timeline::check_asked(const Mark& mark) {
+  if (!captured_.empty() || mark.captured) {
+    fault("an event was asked in a capture, or is one of a capture");
+  }
+}
+
 void Timeline::wait(const Mark& mark) {
+  const Lock lock(mutex_);
+  check_asked(mark);
   host_waits(mark.order, mark.done, "an event");
 }
 
@@ -98,7 +104,7 @@ void Timeline::host_waits(
     const Order& order, int64_t until, const char* for_what) {
   const Lock lock(mutex_);
   if (!captured_.empty()) {
-    poison(std::string("the host waited for ") + for_what);
+    fault(std::string("the host waited in a capture for ") + for_what);
   }
   ++waits_;
   host_.join(order);
@@ -147,13 +153,11 @@ void Timeline::pass_to(int64_t time) {
 void Timeline::begin_capture(const Lane& lane) {
   const Lock lock(mutex_);
   captured_ = {lane};
-  poison_.clear();
 }
 
-std::vector<std::string> Timeline::end_capture() {
+void Timeline::end_capture() {
   const Lock lock(mutex_);
   captured_.clear();
-  return std::exchange(poison_, {});
 }
 
 bool Timeline::is_captured(const Lane& lane) const {
@@ -161,8 +165,13 @@ bool Timeline::is_captured(const Lane& lane) const {
   return captured_.count(lane) > 0;
 }
 
-void Timeline::poison(const std::string& reason) {
-  poison_.push_back(reason);
+std::vector<std::string> Timeline::take_faults() {
+  const Lock lock(mutex_);
+  return std::exchange(faults_, {});
+}
+
+void Timeline::fault(const std::string& reason) {
+  faults_.push_back(reason);
 }
 
 }  // namespace test

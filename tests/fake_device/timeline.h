@@ -83,11 +83,15 @@ class Timeline {
   void advance(int64_t ticks);
   void advance_to_the_end();
 
-  /// Between these two, waiting and asking for an event are errors of the
-  /// capture. Streams that wait for a captured one belong to it.
+  /// Between these two, waiting and asking for an event are faults, which
+  /// poison the capture. Streams that wait for a captured one belong to it. An
+  /// event that was captured is never complete: asking for it later is a fault,
+  /// too.
   void begin_capture(const Lane& lane);
-  std::vector<std::string> end_capture();
+  void end_capture();
   bool is_captured(const Lane& lane) const;
+  /// Those since the last call.
+  std::vector<std::string> take_faults();
 
   /// The lock of all that is shared.
   std::recursive_mutex& mutex() const {
@@ -101,7 +105,8 @@ class Timeline {
   };
   void pass_to(int64_t time);
   void host_waits(const Order& order, int64_t until, const char* for_what);
-  void poison(const std::string& reason);
+  void check_asked(const Mark& mark);
+  void fault(const std::string& reason);
 
   mutable std::recursive_mutex mutex_;
   std::map<Lane, State> lanes_;
@@ -111,7 +116,7 @@ class Timeline {
   int64_t waits_ = 0;
   std::multimap<int64_t, std::function<void()>> later_;
   std::set<Lane> captured_;
-  std::vector<std::string> poison_;
+  std::vector<std::string> faults_;
 };
 
 }  // namespace test
