@@ -18,8 +18,7 @@ void Relay::in_forward(int64_t block, const StreamPair& pair) {
 
 void Relay::Slot::hold(const StepId& for_step, StreamPair new_pair) {
   step = for_step;
-  handovers = {Handover(new_pair[0]), Handover(new_pair[1])};
-  pair = std::move(new_pair);
+  pair = HandedPair(std::move(new_pair));
 }
 
 void Relay::begin(const StepId& step, StreamPair pair, bool keeps_graph) {
@@ -47,10 +46,7 @@ StreamPair Relay::take(const StepId& step) {
   if (!slot || slot->step != step) {
     return {};
   }
-  for (std::size_t i = 0; i < slot->pair.size(); ++i) {
-    slot->handovers[i].receive(slot->pair[i]);
-  }
-  return std::exchange(slot->pair, {});
+  return slot->pair.take();
 }
 
 std::shared_ptr<Relay::Slot> Relay::slot_of_pass() {

@@ -1,4 +1,5 @@
 #include "fake_device/hopping.h"
+#include "stack/backward_in_parts.h"
 #include "support/oracle.h"
 
 // Work on several streams is ordered by events, and memory that a stream still
@@ -125,6 +126,54 @@ TEST_P(DeviceStreamsTest, SecondDerivativesOnSeveralStreamsMatchPlain) {
         together(on_streams(penalty(reversible(hops, options)))),
         together(expected),
         kFloat64Tolerance));
+  }
+}
+
+// Passes that start at inner steps rebuild pairs on the stream where they
+// start.
+TEST_P(DeviceStreamsTest, SplitBackwardOnSeveralStreamsMatchesPlain) {
+  const auto& options = GetParam().options;
+  std::vector<Tensor> variables{inputs.x1, inputs.x2};
+  variables.insert(variables.end(), parameters.begin(), parameters.end());
+  const auto loss_of = [this](const Stack& stack) {
+    torch::manual_seed(0);
+    const auto [y1, y2] = stack(inputs);
+    return weighted_sum({y1.sin(), y2.sin()});
+  };
+  const auto expected =
+      torch::autograd::grad({loss_of(plain(blocks, options))}, variables);
+  const auto stack = on_several_streams(reversible(hops, options), device);
+  for (const auto order :
+       {Order::kFirstFirst, Order::kLastFirst, Order::kMixed}) {
+    const auto gradients = gradients_in_parts(
+        loss_of(stack), {inputs.x1, inputs.x2}, parameters, order);
+    EXPECT_TRUE(AllClose(gradients, expected, kFloat64Tolerance));
+  }
+}
+
+// Each pass is started on a stream of its own, none of which waits for another:
+// in plain autograd these passes have nothing in common. Here one leaves a pair
+// for the next.
+TEST_P(DeviceStreamsTest, PassesThatDoNotWaitForEachOtherAreOrdered) {
+  const auto& options = GetParam().options;
+  const auto simple = on_accelerator(mlp_blocks(4, kWidth));
+  const auto stack =
+      on_several_streams(reversible(hopping(simple), options), device);
+  train(stack, inputs, {});
+  synchronize();
+  for (const auto order :
+       {Order::kFirstFirst, Order::kLastFirst, Order::kMixed}) {
+    const auto [y1, y2] = on_several_streams(
+        reversible(hopping(simple), options), device)(inputs);
+    const Parts parts(
+        weighted_sum({y1, y2}), {inputs.x1, inputs.x2}, parameters_of(simple));
+    synchronize();
+    GradientSums sums;
+    for (const auto i : in_order(parts.nodes.size(), order)) {
+      const SideStream side(device);
+      parts.run(i, /*retain=*/false, sums);
+    }
+    synchronize();
   }
 }
 

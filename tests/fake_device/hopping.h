@@ -8,7 +8,8 @@ namespace test {
 /// While it lives, branches made by hopping() leave the thread on another
 /// stream of the device than they found, by turns, so that each step of a
 /// stack, and with it its backward, runs on another stream than the step
-/// before. Streams wait for each other as a user's program lets them.
+/// before. Streams wait for each other as a user's program lets them. (In its
+/// first call a branch runs twice, and hops twice: later calls count.)
 class Hopping {
  public:
   explicit Hopping(const c10::Device& device);

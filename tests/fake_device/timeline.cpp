@@ -16,14 +16,14 @@ std::string name_of(const Lane& lane) {
          std::to_string(lane.first);
 }
 
-void Order::join(const Order& other) {
+void Ordering::join(const Ordering& other) {
   for (const auto& [lane, number] : other.done_) {
     auto& mine = done_[lane];
     mine = std::max(mine, number);
   }
 }
 
-bool Order::covers(const Lane& lane, int64_t number) const {
+bool Ordering::covers(const Lane& lane, int64_t number) const {
   const auto found = done_.find(lane);
   return found != done_.end() && found->second >= number;
 }
@@ -91,7 +91,7 @@ void Timeline::wait(const Lane& lane) {
 
 void Timeline::wait_for_all() {
   const Lock lock(mutex_);
-  Order order;
+  Ordering order;
   auto done = now_;
   for (const auto& [lane, state] : lanes_) {
     order.join(state.order);
@@ -101,7 +101,7 @@ void Timeline::wait_for_all() {
 }
 
 void Timeline::host_waits(
-    const Order& order, int64_t until, const char* for_what) {
+    const Ordering& order, int64_t until, const char* for_what) {
   const Lock lock(mutex_);
   if (!captured_.empty()) {
     fault(std::string("the host waited in a capture for ") + for_what);

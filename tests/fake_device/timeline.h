@@ -25,9 +25,9 @@ inline Lane lane_of(const c10::Stream& stream) {
 std::string name_of(const Lane& lane);
 
 /// A vector clock: how much of the work of each stream comes before a point.
-class Order {
+class Ordering {
  public:
-  void join(const Order& other);
+  void join(const Ordering& other);
   /// Counts one more piece of work on `lane`; its number.
   int64_t next(const Lane& lane) {
     return ++done_[lane];
@@ -43,14 +43,14 @@ struct Work {
   Lane lane;
   int64_t number;
   /// What comes before it, itself included.
-  Order order;
+  Ordering order;
   /// When it is done.
   int64_t done;
 };
 
 /// What an event is: a point of a stream.
 struct Mark {
-  Order order;
+  Ordering order;
   int64_t done = 0;
   bool captured = false;
 };
@@ -100,18 +100,18 @@ class Timeline {
 
  private:
   struct State {
-    Order order;
+    Ordering order;
     int64_t done = 0;
   };
   void pass_to(int64_t time);
-  void host_waits(const Order& order, int64_t until, const char* for_what);
+  void host_waits(const Ordering& order, int64_t until, const char* for_what);
   void check_asked(const Mark& mark);
   void fault(const std::string& reason);
 
   mutable std::recursive_mutex mutex_;
   std::map<Lane, State> lanes_;
   // What the host has waited for comes before all that it enqueues.
-  Order host_;
+  Ordering host_;
   int64_t now_ = 0;
   int64_t waits_ = 0;
   std::multimap<int64_t, std::function<void()>> later_;
