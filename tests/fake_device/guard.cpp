@@ -12,6 +12,9 @@ namespace test {
 
 namespace {
 
+// As many as CUDA has, of each priority.
+constexpr c10::StreamId kStreamsInPool = 32;
+
 thread_local int64_t current_device = 0;
 thread_local std::array<c10::StreamId, kFakeDevices> current_streams{};
 
@@ -61,7 +64,7 @@ class FakeGuard final : public c10::impl::DeviceGuardImplInterface {
   c10::Stream getStreamFromGlobalPool(
       c10::Device device, bool /*isHighPriority*/) const override {
     static std::atomic<c10::StreamId> streams{0};
-    return stream_of(resolved(device), ++streams);
+    return stream_of(resolved(device), 1 + streams++ % kStreamsInPool);
   }
   c10::Stream exchangeStream(c10::Stream stream) const noexcept override {
     auto& current = current_streams[stream.device_index()];

@@ -40,9 +40,10 @@ void* Memory::allocate(std::size_t bytes, const Lane& lane) {
 
 void* Memory::reused(std::size_t bytes, const Lane& lane) {
   const auto now = Timeline::instance().now();
-  for (auto i = freed_.rbegin(); i != freed_.rend(); ++i) {
+  auto& freed = freed_[{bytes, lane}];
+  for (auto i = freed.rbegin(); i != freed.rend(); ++i) {
     auto& block = blocks_.at(*i);
-    if (block.bytes != bytes || block.owner != lane || block.free_at > now) {
+    if (block.free_at > now) {
       continue;
     }
     if (!block.users.empty()) {
@@ -51,7 +52,7 @@ void* Memory::reused(std::size_t bytes, const Lane& lane) {
     }
     block.live = true;
     auto* const data = *i;
-    freed_.erase(std::next(i).base());
+    freed.erase(std::next(i).base());
     return data;
   }
   return nullptr;
@@ -65,7 +66,7 @@ void Memory::free(void* data) {
     block.free_at = std::max(block.free_at, Timeline::instance().done(user));
   }
   live_bytes_ -= static_cast<int64_t>(block.bytes);
-  freed_.push_back(data);
+  freed_[{block.bytes, block.owner}].push_back(data);
 }
 
 void Memory::record_stream(const void* data, const Lane& lane) {

@@ -63,8 +63,8 @@ class Memory {
       const std::string& name);
 
   std::map<const void*, Block> blocks_;
-  // The one that was freed last is handed out first.
-  std::vector<void*> freed_;
+  // By bytes and owner. The one that was freed last is handed out first.
+  std::map<std::pair<std::size_t, Lane>, std::vector<void*>> freed_;
   std::vector<std::string> races_;
   int64_t live_bytes_ = 0;
 };
