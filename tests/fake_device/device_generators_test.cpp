@@ -78,6 +78,12 @@ TEST_F(SeveralDevicesTest, StreamsOnTheCpuWhoseBranchesDrawOnSeveralDevices) {
   EXPECT_TRUE(MatchesPlain(blocks, random_inputs({4, kWidth})));
 }
 
+// A branch whose weight is on another device draws there.
+TEST_F(SeveralDevicesTest, StreamsOnADeviceWhoseBranchesDrawOnAnother) {
+  const Blocks blocks{{abroad(1), dropping()}, {abroad(2), abroad(1)}};
+  EXPECT_TRUE(MatchesPlain(blocks, on_accelerator(random_inputs({4, kWidth}))));
+}
+
 // Each device draws its own numbers.
 TEST_F(SeveralDevicesTest, GeneratorsOfSeveralDevicesEndAsInThePlainStack) {
   const Blocks blocks{{offloaded(0), offloaded(1)}};

@@ -153,6 +153,16 @@ void install_operators() {
   aten->impl("copy_", &copy);
   aten->impl("record_stream", &record_stream);
   aten->impl("native_dropout", &native_dropout);
+#if TORCHREV_FAKE_IS_PRIVATE_USE
+  // Its autocast casts nothing.
+  static auto* const autocast = new torch::Library(
+      torch::Library::IMPL,
+      "_",
+      c10::DispatchKey::AutocastPrivateUse1,
+      __FILE__,
+      __LINE__);
+  autocast->fallback(torch::CppFunction::makeFallthrough());
+#endif
 }
 
 }  // namespace test
