@@ -45,9 +45,10 @@ Capabilities capabilities_of(c10::DeviceType type) {
 
 // Null if no device of the type can exist in this process.
 const c10::impl::DeviceGuardImplInterface* guard_of(c10::DeviceType type) {
-  const auto index = static_cast<std::size_t>(type);
-  return index < c10::impl::device_guard_impl_registry.size()
-             ? c10::impl::device_guard_impl_registry[index].load()
+  return type < c10::DeviceType::COMPILE_TIME_MAX_DEVICE_TYPES
+             ? c10::impl::device_guard_impl_registry[static_cast<std::size_t>(
+                                                         type)]
+                   .load()
              : nullptr;
 }
 

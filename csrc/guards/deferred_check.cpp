@@ -119,16 +119,24 @@ void DeferredChecks::end_run() {
   throw_together(judge(take_arrived()));
 }
 
+bool DeferredChecks::has_arrived(const Pending& pending) {
+  return !is_captured(pending) && pending.copied.query();
+}
+
+bool DeferredChecks::is_captured(const Pending& pending) {
+  return compat::is_capturing(current_stream(pending.copied.device()));
+}
+
 DeferredChecks::Queue DeferredChecks::take_arrived() {
   const std::lock_guard<std::mutex> lock(mutex_);
   ++run_;
+  // Of whole runs.
   auto end = pending_.begin();
-  for (auto it = pending_.begin();
-       it != pending_.end() &&
-       !compat::is_capturing(current_stream(it->copied.device())) &&
-       it->copied.query();) {
+  auto it = pending_.begin();
+  while (it != pending_.end() && has_arrived(*it)) {
     const auto run = it->run;
-    if (++it == pending_.end() || it->run != run) {
+    ++it;
+    if (it == pending_.end() || it->run != run) {
       end = it;
     }
   }
@@ -142,6 +150,13 @@ std::vector<std::string> DeferredChecks::wait() {
   Queue all;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
+    TORCHREV_CHECK(
+        ValueError,
+        pending_.empty() || !is_captured(pending_.front()),
+        "check_deferred",
+        "a stream that runs what it is given",
+        "one that is captured (a CUDA graph), for which nobody may wait",
+        "Call it before or after the capture.");
     all = std::exchange(pending_, {});
   }
   for (const auto& pending : all) {

@@ -47,7 +47,7 @@ class DeferredChecks {
   // wait.
   void end_run();
 
-  // Waits for all numbers. What was wrong with them.
+  // Waits for all numbers. What was wrong with them. Throws in a capture.
   std::vector<std::string> wait();
 
  private:
@@ -61,6 +61,10 @@ class DeferredChecks {
   using Queue = std::deque<Pending>;
 
   static std::vector<std::string> judge(const Queue& checks);
+  static bool has_arrived(const Pending& pending);
+  // Whether the current stream of its device is captured, so that nothing of
+  // the device may be asked.
+  static bool is_captured(const Pending& pending);
   // The runs that have ended and arrived, taken out of the queue.
   Queue take_arrived();
 

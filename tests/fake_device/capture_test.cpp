@@ -58,15 +58,20 @@ TEST_F(CaptureTest, StepOnAGridIsCaptured) {
 
 // Numbers are on their way when the capture begins.
 TEST_F(CaptureTest, CaptureDoesNotAskForWhatCameBefore) {
-  step()();
-  const SideStream side(device);
-  c10::Event warm(device.type());
-  timeline().begin_capture(lane_of(side.stream()));
-  const auto [y1, y2] = reversible_sequence(blocks, inputs.x1, inputs.x2);
+  const auto options = ReversibleOptions().fraction_bits(20);
+  step(options)();
+  timeline().begin_capture({0, 0});
+  step(options)();
   timeline().end_capture();
-  EXPECT_TRUE(timeline().take_faults().empty());
-  synchronize();
-  memory().take_races();
+}
+
+TEST_F(CaptureTest, CheckDeferredWithinACaptureIsAnErrorThatLosesNothing) {
+  const auto options = ReversibleOptions().fraction_bits(51);
+  reversible_sequence(blocks, inputs.x1, inputs.x2, {}, options);
+  timeline().begin_capture({0, 0});
+  EXPECT_THROW_WITH(check_deferred(), c10::ValueError, "captured");
+  timeline().end_capture();
+  EXPECT_THROW_WITH(check_deferred(), c10::ValueError, "fraction_bits");
 }
 
 // An error before a capture comes after it.
