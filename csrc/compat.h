@@ -2,9 +2,12 @@
 
 // Differences between LibTorch releases, and nothing else.
 
+#include <ATen/Context.h>
 #include <ATen/FuncTorchTLS.h>
 #include <ATen/autocast_mode.h>
+#include <c10/core/Event.h>
 #include <c10/core/impl/TorchDispatchModeTLS.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/edge.h>
 #include <torch/csrc/autograd/engine.h>
 #include <torch/csrc/autograd/function.h>
@@ -13,6 +16,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <thread>
 #include <utility>
 
 #define TORCHREV_TORCH_AT_LEAST(major, minor) \
@@ -56,6 +60,59 @@ inline void set_version(const at::Tensor& tensor, uint32_t version) {
 #else
   (void)tensor;
   (void)version;
+#endif
+}
+
+// Lets the host wait until `event` is complete.
+inline void wait_for(const c10::Event& event) {
+#if TORCHREV_TORCH_AT_LEAST(2, 4)
+  event.synchronize();
+#else
+  while (!event.query()) {
+    std::this_thread::yield();
+  }
+#endif
+}
+
+// Whether work on `stream` is captured instead of run, as for a CUDA graph.
+// Releases that do not tell say no.
+inline bool is_capturing(const c10::Stream& stream) {
+#if TORCHREV_TORCH_AT_LEAST(2, 13)
+  return c10::impl::VirtualGuardImpl(stream.device_type())
+      .isStreamCapturing(stream);
+#else
+  (void)stream;
+  return false;
+#endif
+}
+
+// A device type that came with a later release is one that no device has.
+#if TORCHREV_TORCH_AT_LEAST(2, 1)
+constexpr auto kMTIA = c10::DeviceType::MTIA;
+#else
+constexpr auto kMTIA = c10::DeviceType::COMPILE_TIME_MAX_DEVICE_TYPES;
+#endif
+
+// Whether LibTorch gives out default generators of accelerators of `type`.
+inline bool gives_generators(c10::DeviceType type) {
+#if TORCHREV_TORCH_AT_LEAST(2, 4)
+  return type != c10::DeviceType::PrivateUse1 ||
+         at::isPrivateUse1HooksRegistered();
+#else
+  return type == c10::DeviceType::CUDA;
+#endif
+}
+
+// Whether anything on the accelerator was made yet, without making it. Throws
+// if its backend does not say.
+inline bool is_in_use(const c10::Device& device) {
+#if TORCHREV_TORCH_AT_LEAST(2, 4)
+  return at::globalContext()
+      .getAcceleratorHooksInterface(device.type())
+      .hasPrimaryContext(device.index());
+#else
+  return device.type() == c10::DeviceType::CUDA &&
+         at::detail::getCUDAHooks().hasPrimaryContext(device.index());
 #endif
 }
 

@@ -14,7 +14,7 @@ namespace detail {
 // What earlier calls of a branch have shown. All handles of a module share it,
 // whichever entry or operator they come through; a function has its own in each
 // Branch that was made of it, which copies share.
-class BranchFacts {
+class BranchFacts : public std::enable_shared_from_this<BranchFacts> {
  public:
   // What the first call showed that ran with these train / eval flags.
   struct Seen {

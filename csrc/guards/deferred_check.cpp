@@ -1,13 +1,16 @@
 #include "guards/deferred_check.h"
 
-#include <c10/core/Event.h>
-#include <c10/core/Stream.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
+#include <c10/util/StringUtil.h>
 
-#include <deque>
-#include <memory>
-#include <mutex>
+#include <algorithm>
+#include <iterator>
+#include <map>
+#include <utility>
 
+#include "branch/branch_facts.h"
+#include "check.h"
+#include "compat.h"
 #include "device/capabilities.h"
 
 namespace torchrev {
@@ -15,76 +18,186 @@ namespace detail {
 
 namespace {
 
-// A number on its way to the host.
-struct Pending {
-  at::Tensor number;
-  c10::Stream stream;
-  c10::Event copied;
-  Check check;
-};
-
-struct Queue {
-  std::mutex mutex;
-  std::deque<std::unique_ptr<Pending>> pending;
-};
-
-// Never destroyed: at the end of a program the device may be gone before.
-Queue& queue() {
-  static auto* const queue = new Queue;
-  return *queue;
+c10::Stream current_stream(const c10::Device& device) {
+  return c10::impl::VirtualGuardImpl(device.type()).getStream(device);
 }
 
-// The oldest one, if it has arrived or is to be waited for. The lock is held
-// for the queue alone: checks throw and user code may call back.
-std::unique_ptr<Pending> next(bool wait) {
-  auto& [mutex, pending] = queue();
-  const std::lock_guard<std::mutex> lock(mutex);
-  if (pending.empty() || !(wait || pending.front()->copied.query())) {
-    return nullptr;
+void throw_together(const std::vector<std::string>& messages) {
+  TORCH_CHECK_WITH(ValueError, messages.empty(), c10::Join("\n", messages));
+}
+
+// Whether a branch is gone: a module by its address, a function with the last
+// Branch that was made of it.
+std::function<bool()> expiry_of(const Branch& branch) {
+  auto identity = branch.callable().identity();
+  if (identity.address) {
+    return std::move(identity.expired);
   }
-  auto first = std::move(pending.front());
-  pending.pop_front();
-  return first;
+  return [facts = branch.facts().weak_from_this()] { return facts.expired(); };
 }
 
-void check_pending(bool wait) {
-  while (const auto pending = next(wait)) {
-    if (wait) {
-      pending->stream.synchronize();
+// The checks of all stacks, by their branches. Strangers share the table, not
+// what is in it: check_deferred() is for the whole process. Never destroyed: at
+// the end of a program a device may be gone before.
+class Owners {
+ public:
+  static Owners& instance() {
+    static auto* const owners = new Owners;
+    return *owners;
+  }
+
+  std::shared_ptr<DeferredChecks> of(at::ArrayRef<BranchPair> blocks) {
+    Key key;
+    key.reserve(2 * blocks.size());
+    for (const auto& block : blocks) {
+      key.push_back(&block.f.facts());
+      key.push_back(&block.g.facts());
     }
-    pending->check(pending->number.item<double>());
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = owners_.find(key);
+    if (found != owners_.end() && !found->second.expired()) {
+      return found->second.checks;
+    }
+    sweep();
+    auto checks = std::make_shared<DeferredChecks>();
+    owners_[std::move(key)] = {expiry_of(blocks[0].f), checks};
+    return checks;
   }
-}
+
+  std::vector<std::shared_ptr<DeferredChecks>> living() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    sweep();
+    std::vector<std::shared_ptr<DeferredChecks>> living;
+    for (const auto& [key, owner] : owners_) {
+      living.push_back(owner.checks);
+    }
+    return living;
+  }
+
+ private:
+  using Key = std::vector<const void*>;
+  struct Owner {
+    std::function<bool()> expired;
+    std::shared_ptr<DeferredChecks> checks;
+  };
+
+  void sweep() {
+    for (auto item = owners_.begin(); item != owners_.end();) {
+      item = item->second.expired() ? owners_.erase(item) : std::next(item);
+    }
+  }
+
+  std::mutex mutex_;
+  std::map<Key, Owner> owners_;
+};
 
 }  // namespace
 
-void submit_check(const at::Tensor& number, Check check) {
+std::shared_ptr<DeferredChecks> DeferredChecks::of(
+    at::ArrayRef<BranchPair> blocks, const c10::Device& device) {
+  return has_streams(device) ? Owners::instance().of(blocks) : nullptr;
+}
+
+void DeferredChecks::submit(const at::Tensor& number, Check check) {
+  const auto stream = current_stream(number.device());
+  if (compat::is_capturing(stream)) {
+    return;
+  }
+  // Into pinned memory.
+  Pending pending{
+      number.to(at::kCPU, /*non_blocking=*/true),
+      c10::Event(number.device().type()),
+      std::move(check),
+      0};
+  pending.copied.record(stream);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  pending.run = run_;
+  pending_.push_back(std::move(pending));
+}
+
+void DeferredChecks::end_run() {
+  throw_together(judge(take_arrived()));
+}
+
+bool DeferredChecks::has_arrived(const Pending& pending) {
+  return !is_captured(pending) && pending.copied.query();
+}
+
+bool DeferredChecks::is_captured(const Pending& pending) {
+  return compat::is_capturing(current_stream(pending.copied.device()));
+}
+
+DeferredChecks::Queue DeferredChecks::take_arrived() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ++run_;
+  // Of whole runs.
+  auto end = pending_.begin();
+  auto it = pending_.begin();
+  while (it != pending_.end() && has_arrived(*it)) {
+    const auto run = it->run;
+    ++it;
+    if (it == pending_.end() || it->run != run) {
+      end = it;
+    }
+  }
+  Queue arrived(
+      std::make_move_iterator(pending_.begin()), std::make_move_iterator(end));
+  pending_.erase(pending_.begin(), end);
+  return arrived;
+}
+
+std::vector<std::string> DeferredChecks::wait() {
+  Queue all;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    TORCHREV_CHECK(
+        ValueError,
+        pending_.empty() || !is_captured(pending_.front()),
+        "check_deferred",
+        "a stream that runs what it is given",
+        "one that is captured (a CUDA graph), for which nobody may wait",
+        "Call it before or after the capture.");
+    all = std::exchange(pending_, {});
+  }
+  for (const auto& pending : all) {
+    compat::wait_for(pending.copied);
+  }
+  return judge(all);
+}
+
+std::vector<std::string> DeferredChecks::judge(const Queue& checks) {
+  std::vector<std::string> messages;
+  for (const auto& pending : checks) {
+    try {
+      pending.check(pending.number.item<double>());
+    } catch (const c10::Error& error) {
+      messages.emplace_back(error.what_without_backtrace());
+    }
+  }
+  return messages;
+}
+
+void submit_check(
+    const at::Tensor& number,
+    Check check,
+    const std::shared_ptr<DeferredChecks>& owner) {
   if (number.is_meta()) {
     return;
   }
-  if (!has_streams(number.device())) {
+  if (owner && has_streams(number.device())) {
+    owner->submit(number, std::move(check));
+  } else {
     check(number.item<double>());
-    return;
   }
-  const auto type = number.device().type();
-  const auto stream =
-      c10::impl::VirtualGuardImpl(type).getStream(number.device());
-  // Into pinned memory.
-  auto host = number.to(at::kCPU, /*non_blocking=*/true);
-  std::unique_ptr<Pending> check_later(
-      new Pending{std::move(host), stream, c10::Event(type), std::move(check)});
-  check_later->copied.record(stream);
-  auto& [mutex, pending] = queue();
-  const std::lock_guard<std::mutex> lock(mutex);
-  pending.push_back(std::move(check_later));
-}
-
-void check_arrived() {
-  check_pending(/*wait=*/false);
 }
 
 void check_all() {
-  check_pending(/*wait=*/true);
+  std::vector<std::string> messages;
+  for (const auto& owner : Owners::instance().living()) {
+    auto of_owner = owner->wait();
+    std::move(of_owner.begin(), of_owner.end(), std::back_inserter(messages));
+  }
+  throw_together(messages);
 }
 
 }  // namespace detail

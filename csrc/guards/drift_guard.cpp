@@ -9,9 +9,9 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "check.h"
-#include "guards/deferred_check.h"
 
 namespace torchrev {
 namespace detail {
@@ -45,8 +45,12 @@ DriftGuard::DriftGuard(
     double tolerance,
     int64_t begin,
     int64_t end,
-    bool rebuilt_first)
-    : entry_(entry), tolerance_(tolerance), end_(end) {
+    bool rebuilt_first,
+    std::shared_ptr<DeferredChecks> checks)
+    : entry_(entry),
+      tolerance_(tolerance),
+      end_(end),
+      checks_(std::move(checks)) {
   const auto depth = end - begin;
   const auto count = std::min(std::abs(depth), kFingerprints);
   for (int64_t i = 0; i < count; ++i) {
@@ -67,18 +71,35 @@ Tensor DriftGuard::fingerprint(const StreamPair& pair) {
   return at::stack({pair[0].take(positions_), pair[1].take(positions_)});
 }
 
+void DriftGuard::receive_kept() const {
+  for (const auto* tensor : {&kept_, &finite_, &positions_}) {
+    if (tensor->defined()) {
+      written_.receive(*tensor);
+    }
+  }
+}
+
+// A later block may run on another stream than the one before.
 void DriftGuard::in_forward(int64_t block, const StreamPair& pair) {
+  const auto slot = slot_of(block);
+  if (slot < 0 && block != end_) {
+    return;
+  }
   const at::NoGradGuard no_grad;
+  receive_kept();
   // A forward that overflowed is rebuilt as NaN, which would be taken for
   // drift.
   if (block == end_) {
     const auto dtype = dtype_of_sums(pair[0]);
     finite_ = (pair[0].sum(dtype) + pair[1].sum(dtype)).isfinite();
   }
-  const auto slot = slot_of(block);
-  if (slot < 0 || pair[0].numel() == 0) {
-    return;
+  if (slot >= 0 && pair[0].numel() > 0) {
+    keep(slot, pair);
   }
+  written_ = Handover(pair[0]);
+}
+
+void DriftGuard::keep(int64_t slot, const StreamPair& pair) {
   if (!kept_.defined()) {
     // As many at every depth, so that bytes do not depend on it.
     kept_ = at::empty({kFingerprints, 2, kSamples}, pair[0].options());
@@ -96,6 +117,7 @@ void DriftGuard::rebuilt(int64_t block, const StreamPair& pair) {
     return;
   }
   const at::NoGradGuard no_grad;
+  receive_kept();
   submit_check(
       relative_difference(fingerprint(pair), kept_[slot], finite_),
       [entry = entry_,
@@ -119,7 +141,14 @@ void DriftGuard::rebuilt(int64_t block, const StreamPair& pair) {
             "Rounding adds up block by block: save_every(k) bounds it, "
             "stream_dtype(torch::kDouble) makes it small, fraction_bits(n) "
             "removes it. Or a branch does not give the same result twice.");
-      });
+      },
+      checks_);
+}
+
+void DriftGuard::pass_ended() {
+  if (checks_) {
+    checks_->end_run();
+  }
 }
 
 }  // namespace detail

@@ -6,8 +6,8 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 
-#include "guards/deferred_check.h"
 #include "tensors.h"
 
 namespace torchrev {
@@ -52,22 +52,27 @@ void check_largest(const Grid& grid, const Place& place, double largest) {
 
 }  // namespace
 
-StreamCheck range_guard(const ReversibleOptions& options, const Tensor& x) {
+StreamCheck range_guard(
+    const ReversibleOptions& options,
+    const Tensor& x,
+    std::shared_ptr<DeferredChecks> checks) {
   if (!options.fraction_bits()) {
     return nullptr;
   }
   const Grid grid{
       *options.fraction_bits(),
       mantissa_bits(options.stream_dtype().value_or(x.scalar_type()))};
-  return [grid](const Place& place, const Tensor& stream) {
+  return [grid, checks = std::move(checks)](
+             const Place& place, const Tensor& stream) {
     if (stream.numel() == 0) {
       return;
     }
     const at::NoGradGuard no_grad;
     const auto [low, high] = at::aminmax(stream);
-    submit_check(at::maximum(low.neg(), high), [grid, place](double largest) {
-      check_largest(grid, place, largest);
-    });
+    submit_check(
+        at::maximum(low.neg(), high),
+        [grid, place](double largest) { check_largest(grid, place, largest); },
+        checks);
   };
 }
 

@@ -2,6 +2,9 @@
 
 #include <torchrev/options.h>
 
+#include <memory>
+
+#include "guards/deferred_check.h"
 #include "streams/arithmetic.h"
 
 namespace torchrev {
@@ -12,8 +15,12 @@ namespace detail {
 // of the call.
 //
 // A stream that is not finite passes: that shows by itself, and loss scalers
-// make such streams on purpose.
-StreamCheck range_guard(const ReversibleOptions& options, const Tensor& x);
+// make such streams on purpose. `checks`: who gets the error where it comes
+// later.
+StreamCheck range_guard(
+    const ReversibleOptions& options,
+    const Tensor& x,
+    std::shared_ptr<DeferredChecks> checks = nullptr);
 
 }  // namespace detail
 }  // namespace torchrev

@@ -15,6 +15,9 @@ class StreamObserver {
   virtual void in_forward(int64_t block, const StreamPair& pair) = 0;
   // In backward, as they are rebuilt.
   virtual void rebuilt(int64_t block, const StreamPair& pair) = 0;
+  // At the end of such a backward, if it succeeds. What it throws, the user
+  // sees.
+  virtual void pass_ended() {}
 };
 
 }  // namespace detail

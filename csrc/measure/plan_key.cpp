@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "compat.h"
+#include "device/capabilities.h"
 #include "options.h"
 
 namespace torchrev {
@@ -103,13 +104,11 @@ PlanKey key_of(const StackRun& run, torch::optional<int64_t> budget) {
   KeyWriter writer(key);
   writer << budget.value_or(-1) << run.stack.options << at::TensorList(run.x)
          << run.stack.context << at::GradMode::is_enabled();
-  writer.autocast(at::kCPU).autocast(at::kCUDA);
+  for (const auto type : autocast_types()) {
+    writer.autocast(type);
+  }
   for (const auto& block : run.stack.blocks) {
     writer << block.f << block.g;
-  }
-  const auto device = run.x[0].device().type();
-  if (compat::has_autocast(device)) {
-    writer.autocast(device);
   }
   return key;
 }

@@ -3,23 +3,18 @@
 #include <algorithm>
 
 #include "compat.h"
+#include "device/capabilities.h"
 
 namespace torchrev {
 namespace detail {
 
-AutocastState AutocastState::capture(c10::DeviceType device) {
+AutocastState AutocastState::capture() {
   AutocastState state;
-  const auto add = [&state](c10::DeviceType type) {
+  for (const auto type : autocast_types()) {
     state.types_.push_back(
         {type,
          compat::is_autocast_enabled(type),
          compat::autocast_dtype(type)});
-  };
-  add(at::kCPU);
-  add(at::kCUDA);
-  if (device != at::kCPU && device != at::kCUDA &&
-      compat::has_autocast(device)) {
-    add(device);
   }
   state.cache_ = at::autocast::is_autocast_cache_enabled();
   return state;

@@ -11,8 +11,8 @@ namespace detail {
 // Enabled flag and dtype of autocast for each device type, and its cache flag.
 class AutocastState {
  public:
-  // For the CPU, CUDA and `device`.
-  static AutocastState capture(c10::DeviceType device);
+  // For every device type that has one.
+  static AutocastState capture();
   void restore() const;
   bool any_enabled() const;
   // The same without autocast's cache of cast weights, which would hand casts

@@ -17,7 +17,7 @@ CallRecord::CallRecord(
       branch_(branch),
       preserve_rng_(options.preserve_rng_state),
       devices_(devices_drawn_from(branch, x)),
-      autocast_(AutocastState::capture(x.device().type())),
+      autocast_(AutocastState::capture()),
       attributes_(Attributes::of(branch.callable())),
       seen_(branch.facts().find(attributes_.values())),
       buffers_(

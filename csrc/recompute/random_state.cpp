@@ -59,11 +59,15 @@ std::vector<c10::Device> devices_drawn_from(
       devices.push_back(device);
     }
   };
+  if (x.device().is_cpu()) {
+    // A branch that is offloaded may draw on any accelerator.
+    return generators_in_use();
+  }
+  // A replica of a model has a thread and a device: the generators of other
+  // devices are those of other threads.
   add(x);
-  if (!devices.empty()) {
-    for (const auto& parameter : branch.parameters()) {
-      add(parameter);
-    }
+  for (const auto& parameter : branch.parameters()) {
+    add(parameter);
   }
   return devices;
 }

@@ -33,7 +33,8 @@ class RandomState {
 };
 
 // The accelerators from whose generators `branch` may draw when it is called
-// with `x`.
+// with `x`: those of `x` and of its parameters, or any that is in use where `x`
+// is on the CPU.
 std::vector<c10::Device> devices_drawn_from(
     const Branch& branch, const Tensor& x);
 

@@ -149,8 +149,7 @@ Tensor Replay::with_own_generators(const Run& run) {
 Tensor Replay::operator()(
     const Tensor& x, at::TensorList context, at::TensorList parameters) {
   // Backward runs outside the caller's autocast region, or in another one.
-  const Restore<AutocastState> autocast_guard(
-      AutocastState::capture(x.device().type()));
+  const Restore<AutocastState> autocast_guard(AutocastState::capture());
   record_.autocast_.without_cache().restore();
   const WithoutVerification no_verification;
   ReplayScope scope(record_.decisions_);

@@ -32,7 +32,9 @@ int64_t rebuilt(const Stack& stack) {
 // What depends on a tensor `x` of the call that is as it should be, and on how
 // many of the blocks are inverted.
 void check_call(const Stack& stack, const Tensor& x, int64_t inverted) {
-  check_arrived();
+  if (const auto checks = DeferredChecks::of(stack.blocks, x.device())) {
+    checks->end_run();
+  }
   check_chunks(stack.entry, stack.options, x);
   check_streams_options(stack.entry, stack.options, x);
   check_invertible(stack.entry, stack.options, inverted);

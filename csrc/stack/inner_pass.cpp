@@ -29,9 +29,10 @@ void check_known(const Step& step, bool known) {
 }
 
 void keep(Step& step, const StreamPair& pair) {
+  HandedPair kept(pair);
   const Lock lock(step.segment->mutex);
   if (!step.freed) {
-    step.kept = pair;
+    step.kept = std::move(kept);
   }
 }
 
@@ -48,7 +49,7 @@ std::pair<StreamPair, std::size_t> known_pair(const Step& step) {
     const Lock lock(segment.mutex);
     for (auto i = step.index; i < segment.steps.size(); ++i) {
       if (segment.steps[i]->kept.defined()) {
-        return {segment.steps[i]->kept, i};
+        return {segment.steps[i]->kept.received(), i};
       }
     }
   }
@@ -79,7 +80,7 @@ StreamPair take_pair(Step& step) {
   if (!keeps_graph()) {
     step.kept = {};
   } else if (at::GradMode::is_enabled()) {
-    step.kept = pair;
+    step.kept = HandedPair(pair);
   }
   return pair;
 }

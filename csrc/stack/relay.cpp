@@ -18,8 +18,7 @@ void Relay::in_forward(int64_t block, const StreamPair& pair) {
 
 void Relay::Slot::hold(const StepId& for_step, StreamPair new_pair) {
   step = for_step;
-  handovers = {Handover(new_pair[0]), Handover(new_pair[1])};
-  pair = std::move(new_pair);
+  pair = HandedPair(std::move(new_pair));
 }
 
 void Relay::begin(const StepId& step, StreamPair pair, bool keeps_graph) {
@@ -47,10 +46,7 @@ StreamPair Relay::take(const StepId& step) {
   if (!slot || slot->step != step) {
     return {};
   }
-  for (std::size_t i = 0; i < slot->pair.size(); ++i) {
-    slot->handovers[i].receive(slot->pair[i]);
-  }
-  return std::exchange(slot->pair, {});
+  return slot->pair.take();
 }
 
 std::shared_ptr<Relay::Slot> Relay::slot_of_pass() {
@@ -63,8 +59,12 @@ std::shared_ptr<Relay::Slot> Relay::slot_of_pass() {
     // The engine keeps callbacks until the pass ends, whether it succeeds or
     // fails. This one owns the slot, so the pair is freed then; being called at
     // the end of a pass that succeeds, it frees the pair a little sooner.
-    torch::autograd::Engine::get_default_engine().queue_callback(
-        [slot] { slot->pair = {}; });
+    torch::autograd::Engine::get_default_engine().queue_callback([slot] {
+      slot->pair = {};
+      if (slot->observer) {
+        slot->observer->pass_ended();
+      }
+    });
     for (auto it = slots_.begin(); it != slots_.end();) {
       it = it->second.expired() ? slots_.erase(it) : std::next(it);
     }

@@ -2,13 +2,12 @@
 
 #include <torchrev/step_id.h>
 
-#include <array>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
 
-#include "device/handover.h"
 #include "guards/stream_observer.h"
+#include "stack/handed_pair.h"
 #include "streams/direction.h"
 #include "streams/stream_pair.h"
 
@@ -51,8 +50,7 @@ class Relay {
  private:
   struct Slot {
     StepId step;
-    StreamPair pair;
-    std::array<Handover, 2> handovers;
+    HandedPair pair;
     std::shared_ptr<StreamObserver> observer;
 
     void hold(const StepId& for_step, StreamPair new_pair);

@@ -11,6 +11,7 @@ void SavedEnd::save(
     const std::vector<Tensor>& y, const torch::optional<int64_t>& merge_dim) {
   merge_dim_ = merge_dim;
   known_ = true;
+  written_ = Handover(y[0]);
   saved_.reserve(y.size());
   for (const auto& tensor : y) {
     // An alias has no grad_fn: the graph, whose nodes own the segment, would be
@@ -19,16 +20,22 @@ void SavedEnd::save(
   }
 }
 
+Tensor SavedEnd::unpacked(std::size_t i) const {
+  auto tensor = saved_[i].unpack().detach();
+  written_.receive(tensor);
+  return tensor;
+}
+
 // A half of a merged tensor has other strides than the stream that was copied
 // into it: views of it can fail in a recompute, and dropout, which draws in the
 // order of memory, gives another mask. The copies take the place of the merged
 // tensor, which can go.
 StreamPair SavedEnd::streams(const Segment& segment) const {
   if (!merge_dim_) {
-    return {saved_[0].unpack().detach(), saved_[1].unpack().detach()};
+    return {unpacked(0), unpacked(1)};
   }
   StreamPair pair;
-  const auto views = halves_of(saved_[0].unpack().detach(), *merge_dim_);
+  const auto views = halves_of(unpacked(0), *merge_dim_);
   for (std::size_t i = 0; i < 2; ++i) {
     if (views[i].strides() == at::IntArrayRef(segment.strides[i])) {
       pair[i] = views[i];

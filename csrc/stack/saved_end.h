@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "device/handover.h"
 #include "streams/stream_pair.h"
 
 namespace torchrev {
@@ -37,7 +38,12 @@ class SavedEnd {
   void free();
 
  private:
+  Tensor unpacked(std::size_t i) const;
+
   std::vector<torch::autograd::SavedVariable> saved_;
+  // Where they were written: a pass that starts at an inner step may read them
+  // on another stream than the node of the end.
+  Handover written_;
   torch::optional<int64_t> merge_dim_;
   bool known_ = false;
 };

@@ -82,7 +82,8 @@ std::shared_ptr<StreamObserver> observer_of(
       *tolerance,
       pair_before(range.first(way), way),
       pair_after(range.last(way), way),
-      x[1 - stream_changed_by(first)].requires_grad());
+      x[1 - stream_changed_by(first)].requires_grad(),
+      DeferredChecks::of(stack.blocks, x[0].device()));
 }
 
 const Branch& branch_of(const Stack& stack, const StepId& step) {
@@ -212,7 +213,8 @@ Arithmetic arithmetic_of(const Stack& stack, const Tensor& x) {
       stack.entry,
       stack.options,
       x,
-      range_guard(stack.options, x),
+      range_guard(
+          stack.options, x, DeferredChecks::of(stack.blocks, x.device())),
       stack.direction};
 }
 

@@ -48,7 +48,7 @@ struct Step {
   std::vector<torch::autograd::SavedVariable> context;
   // The pair after this step, where a pass may start here; see
   // NOTE [Inner passes].
-  StreamPair kept;
+  HandedPair kept;
   // Whether a pass that frees the graph has run this step.
   std::atomic<bool> freed{false};
 

@@ -3,15 +3,14 @@
 #include "check.h"
 #include "support/support.h"
 
-// Checks of numbers that a device computes. (Those that arrive later need an
-// accelerator.)
+// Checks of numbers that a device computes. (Those that arrive later are told
+// of by fake_device/deferred_check_device_test.cpp.)
 
 namespace torchrev {
 namespace test {
 namespace TORCHREV_TEST_FILE {
 
 using detail::check_all;
-using detail::check_arrived;
 using detail::submit_check;
 
 void refuse(double number) {
@@ -39,8 +38,12 @@ TEST(DeferredCheckTest, OnTheCpuItsErrorIsThrownBySubmitCheck) {
 
 TEST(DeferredCheckTest, AfterAnErrorNothingIsLeftToThrow) {
   EXPECT_THROW(submit_check(torch::ones({}), refuse), c10::ValueError);
-  EXPECT_NO_THROW(check_arrived());
   EXPECT_NO_THROW(check_all());
+}
+
+TEST(DeferredCheckTest, CpuNeedsNoOwner) {
+  const Blocks blocks = mlp_blocks(1, 3);
+  EXPECT_FALSE(detail::DeferredChecks::of(blocks, at::kCPU));
 }
 
 TEST(DeferredCheckTest, MetaTensorsArePassedOver) {
@@ -52,7 +55,7 @@ TEST(DeferredCheckTest, CheckMaySubmitAnother) {
   int checks = 0;
   submit_check(torch::ones({}), [&checks](double) {
     submit_check(torch::ones({}), [&checks](double) { ++checks; });
-    check_arrived();
+    check_all();
     ++checks;
   });
   EXPECT_EQ(checks, 2);
