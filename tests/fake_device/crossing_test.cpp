@@ -110,7 +110,7 @@ TEST_F(CrossingTest, OffloadedBranchBesideDropoutOnADeviceMatchesPlain) {
 
 // The local gradient of a step on device 0 waits for a stack on device 1, whose
 // steps recompute in the thread of that device.
-TEST_F(CrossingTest, DISABLED_StackWithinABranchOnAnotherDeviceMatchesPlain) {
+TEST_F(CrossingTest, StackWithinABranchOnAnotherDeviceMatchesPlain) {
   const Blocks inner{{dropping(1), dropping(1)}};
   const Blocks blocks{
       {abroad(nested(inner), 1), dropping(0)},
@@ -150,9 +150,7 @@ TEST_F(CrossingTest, StackOnTheCpuWithinABranchOnADeviceMatchesPlain) {
 
 // One on a device, one on the CPU with branches there: the thread that called
 // backward and that of the device run them at the same time.
-TEST_F(
-    CrossingTest,
-    DISABLED_OffloadedStackBesideOneOnTheDeviceInOneBackwardEnds) {
+TEST_F(CrossingTest, OffloadedStackBesideOneOnTheDeviceInOneBackwardEnds) {
   const Branch offloaded =
       Branch::function([this](const Tensor& x, at::TensorList, at::TensorList) {
         return torch::dropout(x.to(device).tanh(), 0.5, true).to(x.device());
@@ -171,7 +169,7 @@ TEST_F(
 }
 
 // Two models in two threads, each of which crosses the devices of the other.
-TEST_F(CrossingTest, DISABLED_ModelsInThreadsThatCrossTheSameDevicesEnd) {
+TEST_F(CrossingTest, ModelsInThreadsThatCrossTheSameDevicesEnd) {
   const Blocks inner{{dropping(1), dropping(1)}};
   const Blocks there{{abroad(nested(inner), 1), dropping(0)}};
   const Blocks back_inner{{dropping(0), dropping(0)}};
