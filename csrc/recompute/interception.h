@@ -46,6 +46,8 @@ class Interception {
   Interception(const Interception&) = delete;
   Interception& operator=(const Interception&) = delete;
 
+  // The innermost one of this thread, or null.
+  static const Interception* innermost();
   // Whether draws of this thread are intercepted already.
   static bool of_draws();
   const Interception* outer() const {

@@ -74,6 +74,16 @@ TEST_F(CaptureTest, CheckDeferredWithinACaptureIsAnErrorThatLosesNothing) {
   EXPECT_THROW_WITH(check_deferred(), c10::ValueError, "fraction_bits");
 }
 
+TEST_F(CaptureTest, BranchThatDrawsInACaptureIsAnError) {
+  const Branch dropping = torch::nn::Dropout(0.5);
+  blocks = {{dropping, dropping}};
+  step()();
+  synchronize();
+  timeline().begin_capture({0, 0});
+  EXPECT_THROW_WITH(step()(), c10::ValueError, "captured", "as context");
+  timeline().end_capture();
+}
+
 // An error before a capture comes after it.
 TEST_F(CaptureTest, ChecksBeforeACaptureAreReportedAfterIt) {
   const auto options = ReversibleOptions().fraction_bits(51);
