@@ -25,17 +25,17 @@ copy_sources() {
   mkdir -p "$work"
   rm -rf "$work/source"
   mkdir "$work/source"
-  (cd "$root" && tar cf - CMakeLists.txt cmake csrc include tests) |
+  (cd "$root" && tar cf - CMakeLists.txt LICENSE README.md cmake csrc examples include tests) |
     tar xf - -C "$work/source"
 }
 
 configure() {
   cmake -S "$work/source" -B "$work/build" -G Ninja \
-    -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE=-O0 \
+    -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O0 \
     -DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=3 \
     -DCMAKE_PREFIX_PATH="$(setting CMAKE_PREFIX_PATH)" \
     -DTorch_DIR="$(setting Torch_DIR)" -DTORCHREV_BUILD_EXAMPLES=OFF \
-    >"$work/configure.log" 2>&1
+    -DTORCHREV_INSTALL=OFF >"$work/configure.log" 2>&1
 }
 
 compile() {
@@ -65,7 +65,7 @@ killers() {
 }
 
 copy_sources
-configure
+configure || { tail -30 "$work/configure.log" >&2; exit 1; }
 compile || { tail -30 "$work/build.log" >&2; exit 1; }
 if [ -n "$(killers)" ]; then
   echo "The tests fail without a fault: see $work/tests.log" >&2
