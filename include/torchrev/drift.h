@@ -53,10 +53,19 @@ TORCHREV_API std::vector<BlockDrift> drift(
     const ReversibleOptions& options = {});
 
 /// Waits for the checks of the drift guard and of exact reconstruction whose
-/// numbers are still on their way from an accelerator, and throws what fails.
-/// The next call of any stack throws it as well, without waiting. On the CPU
-/// there are none: they are thrown by the forward or backward that they belong
-/// to.
+/// numbers are still on their way from an accelerator, those of all stacks that
+/// live, and throws what fails, in one error. Waits for these numbers alone,
+/// not for what a device has still to do.
+///
+/// Without it, each stack gets its own errors, and no other one does: the next
+/// call of the same branches throws them, or the end of their backward, once
+/// the numbers have arrived, without waiting. What fails in one step is one
+/// error. A stack lives as long as its first branch; one that is made of new
+/// functions for each call is gone before it could be told. On the CPU there
+/// are none: they are thrown by the forward or backward that they belong to.
+///
+/// While a stream is captured (a CUDA graph), nothing is checked.
+/// @throws c10::ValueError for what fails, and within a capture.
 TORCHREV_API void check_deferred();
 
 }  // namespace torchrev

@@ -67,8 +67,8 @@ struct TORCHREV_API ReversibleOptions {
   /// multiples of 2^-fraction_bits (gradients pass straight through), on which
   /// additions are exact while streams stay below 2^(m - fraction_bits) in
   /// magnitude, m = 23 for float32 and 52 for float64 streams. Beyond, forward
-  /// throws (on an accelerator a later call does, see check_deferred). For the
-  /// additive coupling. Default: none.
+  /// throws (on an accelerator a later call of the same branches does, see
+  /// check_deferred). For the additive coupling. Default: none.
   TORCH_ARG(torch::optional<int64_t>, fraction_bits) = torch::nullopt;
   /// The largest drift that passes: before up to 4 blocks, backward compares
   /// 256 elements of the rebuilt streams with those of forward, and throws
