@@ -46,5 +46,14 @@ Tensor CallRecord::run(
   return out;
 }
 
+void CallRecord::take_back() {
+  if (random_) {
+    random_->restore();
+  }
+  attributes_.restore(branch_.callable());
+  write_back(buffers_.copies());
+  decisions_.clear();
+}
+
 }  // namespace detail
 }  // namespace torchrev

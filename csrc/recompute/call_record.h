@@ -4,6 +4,7 @@
 #include <torchrev/branch.h>
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "branch/branch_facts.h"
@@ -11,6 +12,7 @@
 #include "recompute/attributes.h"
 #include "recompute/autocast_state.h"
 #include "recompute/buffer_record.h"
+#include "recompute/parameter_writes.h"
 #include "recompute/random_state.h"
 #include "recompute/remember_scope.h"
 
@@ -45,6 +47,10 @@ class CallRecord {
   Tensor run(
       const Tensor& x, at::TensorList context, at::TensorList parameters);
 
+  // Undoes what a run that threw has done to generators, buffers and
+  // attributes.
+  void take_back();
+
   // Whether the call drew random numbers, as far as that is known.
   bool draws() const {
     return random_ || !preserve_rng_;
@@ -59,15 +65,27 @@ class CallRecord {
     return buffers_.settle(place_);
   }
 
-  // Tells that the call wrote to `parameters`, or may have: a replay then
-  // leaves them as it finds them.
-  void wrote_to(const std::vector<Tensor>& parameters) {
-    written_ = parameters;
+  // Tells what the call wrote to its parameters: a replay then leaves them as
+  // it finds them.
+  void wrote(std::vector<ParameterWrite> writes) {
+    written_ = std::move(writes);
+  }
+
+  bool writes() const {
+    return !written_.empty();
   }
 
   // Notes what is now known of calls with the attributes of this one.
   void learn(BranchFacts::Seen seen) {
     seen_ = branch_.facts().learn(attributes_.values(), std::move(seen));
+  }
+  // Notes that they need a graph.
+  void note_graph() {
+    if (!seen_->needs_graph) {
+      auto seen = *seen_;
+      seen.needs_graph = true;
+      learn(std::move(seen));
+    }
   }
 
  private:
@@ -83,7 +101,7 @@ class CallRecord {
   Attributes attributes_;
   std::shared_ptr<const BranchFacts::Seen> seen_;
   BufferRecord buffers_;
-  std::vector<Tensor> written_;
+  std::vector<ParameterWrite> written_;
   Decisions decisions_;
 };
 

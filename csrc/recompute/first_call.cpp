@@ -2,6 +2,7 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include <exception>
+#include <string>
 #include <utility>
 
 #include "recompute/graph_mode.h"
@@ -20,6 +21,12 @@ namespace {
 Tensor without_graph(Tensor value) {
   return value.defined() && value.requires_grad() ? value.detach()
                                                   : std::move(value);
+}
+
+// LibTorch's errors for a result that has no graph.
+bool misses_graph(const std::exception& error) {
+  return std::string(error.what()).find("not require grad") !=
+         std::string::npos;
 }
 
 // The nodes at which gradients of `parameters` would arrive: a graph that ends
@@ -105,12 +112,20 @@ Tensor RecordedBranch::run_unrecorded(const Tensor& x, bool search) {
     return branch_->callable().forward(
         x, arguments.context, arguments.parameters);
   };
-  if (search) {
-    auto value = in_graph(x, run).value;
-    branch_->facts().searched = true;
-    return value;
+  // Calls that are recorded may be waiting for their backward.
+  torch::optional<ParameterWrites> writes;
+  if (branch_->facts().writes_parameters) {
+    writes.emplace(parameters_);
   }
-  return without_graph(run(x, {context_, parameters_}));
+  auto value = search ? in_graph(x, run).value
+                      : without_graph(run(x, {context_, parameters_}));
+  if (search) {
+    branch_->facts().searched = true;
+  }
+  if (writes) {
+    writes->forgive_unchanged();
+  }
+  return value;
 }
 
 Tensor RecordedBranch::record(const Tensor& x) {
@@ -125,22 +140,38 @@ Tensor RecordedBranch::record(const Tensor& x) {
     writes.emplace(parameters_);
   }
   Tensor value;
-  if (seen->needs_graph) {
+  if (seen->needs_graph || !ran_without_graph(call, x, value)) {
     value =
         in_graph(x, [&](const Tensor& x, const Arguments& arguments) {
           return call.record.run(x, arguments.context, arguments.parameters);
         }).value;
-  } else {
-    const WithoutGraph without;
-    value = without_graph(call.record.run(x, context_, parameters_));
+    call.record.note_graph();
   }
   if (writes) {
+    call.record.wrote(writes->since());
     writes->forgive_unchanged();
-    call.record.wrote_to(parameters_);
     parameter_versions_ = TensorVersions(parameters_);
   }
   call.record.settle();
   return value;
+}
+
+// A branch may say by an error that it needs a graph, where no verification has
+// shown it, or where only now its input requires grad: then the call is taken
+// back, and false returned.
+bool RecordedBranch::ran_without_graph(
+    Call& call, const Tensor& x, Tensor& value) {
+  const WithoutGraph without;
+  try {
+    value = without_graph(call.record.run(x, context_, parameters_));
+  } catch (const std::exception& error) {
+    if (call.record.seen()->verified && !misses_graph(error)) {
+      throw;
+    }
+    call.record.take_back();
+    return false;
+  }
+  return true;
 }
 
 bool RecordedBranch::wants_verification() const {
@@ -163,7 +194,7 @@ Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
   seen.used_parameters = std::move(first.used);
   seen.writes_parameters = parameter_versions_.written(parameters_);
   if (seen.writes_parameters) {
-    call.record.wrote_to(parameters_);
+    call.record.wrote(parameter_versions_.writes(parameters_));
   }
   seen.changed_buffers = call.record.settle();
   // What is no value of the branch is refused for what it is.
@@ -185,6 +216,8 @@ void RecordedBranch::verify(
     const RandomState& end,
     BranchFacts::Seen& seen) {
   bool drew_otherwise = false;
+  // A parameter that was renormalised once may be, by a rounding, once more.
+  const bool rounds = seen.writes_parameters;
   const auto replay = [&](const Tensor& x, const Arguments& arguments) {
     Replay replay(call.record);
     replay.expect_end(end);
@@ -195,7 +228,8 @@ void RecordedBranch::verify(
   if (!seen.needs_graph) {
     try {
       const WithoutGraph without;
-      seen.verified = gave_the_same(value, replay(x, {context_, parameters_}));
+      seen.verified =
+          gave_the_same(value, replay(x, {context_, parameters_}), rounds);
     } catch (const std::exception&) {
       // Shows again below, if it is not for want of a graph.
     }
@@ -205,11 +239,11 @@ void RecordedBranch::verify(
     seen.needs_graph = true;
   }
   auto again = in_graph(x, replay).value;
-  seen.verified = gave_the_same(value, again);
+  seen.verified = gave_the_same(value, again, rounds);
   if (!seen.verified && branch_->callable().needs_graph()) {
     // The executor of TorchScript optimises after a first run, and old releases
     // then draw in another order: what backward will see is the value.
-    seen.verified = gave_the_same(again, in_graph(x, replay).value);
+    seen.verified = gave_the_same(again, in_graph(x, replay).value, rounds);
     value = std::move(again);
   }
   // Where another thread drew meanwhile, the next call is the first.
