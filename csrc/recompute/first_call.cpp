@@ -140,12 +140,16 @@ Tensor RecordedBranch::record(const Tensor& x) {
     writes.emplace(parameters_);
   }
   Tensor value;
-  if (seen->needs_graph || !ran_without_graph(call, x, value)) {
+  // Within a branch nothing has verified that it needs none.
+  const bool unknown = !seen->verified && WithoutVerification::is_active();
+  if (seen->needs_graph || unknown || !ran_without_graph(call, x, value)) {
     value =
         in_graph(x, [&](const Tensor& x, const Arguments& arguments) {
           return call.record.run(x, arguments.context, arguments.parameters);
         }).value;
-    call.record.note_graph();
+    if (!unknown) {
+      call.record.note_graph();
+    }
   }
   if (writes) {
     call.record.wrote(writes->since());
