@@ -104,6 +104,9 @@ std::shared_ptr<const BranchFacts::Seen> BranchFacts::learn(
       flags.push_back(value.toBool());
     }
   }
+  if (seen.writes_parameters) {
+    writes_parameters = true;
+  }
   auto shared = std::make_shared<const Seen>(std::move(seen));
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto same =

@@ -1,5 +1,10 @@
 #include "branch/module_callable.h"
 
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "branch/script_callable.h"
 #include "check.h"
 
 namespace torchrev {
@@ -9,27 +14,25 @@ namespace {
 
 using torch::nn::Module;
 
-// Calls `visit` for `module` and what is below it, parents first. Module's own
-// modules() and parameters() put together the names of all, which takes longer
-// than a small branch runs.
+// Calls `visit(module, script)` for `module` and what is below it, parents
+// first. `script`: the TorchScript module that the module stands for, which
+// keeps its state, and that of modules below it, in slots of its own.
+// `in_script`: whether it is one of those below.
+//
+// Module's own modules() and parameters() put together the names of all, which
+// takes longer than a small branch runs.
 template <typename Visit>
-void visit_modules(Module& module, const Visit& visit) {
-  visit(module);
+void visit_modules(Module& module, const Visit& visit, bool in_script = false) {
+  const auto* script = script_of(module);
+  visit(module, script, in_script);
   for (const auto& child : module.children()) {
-    visit_modules(*child, visit);
+    visit_modules(*child, visit, in_script || script);
   }
 }
 
-// What `list(module)` gives for each module of the tree.
-template <typename List>
-std::vector<Tensor> tensors_of(Module& root, const List& list) {
-  std::vector<Tensor> tensors;
-  visit_modules(root, [&](const Module& module) {
-    for (auto& tensor : list(module)) {
-      tensors.push_back(std::move(tensor));
-    }
-  });
-  return tensors;
+template <typename T>
+void append(std::vector<T>& values, std::vector<T> more) {
+  std::move(more.begin(), more.end(), std::back_inserter(values));
 }
 
 }  // namespace
@@ -38,44 +41,89 @@ ModuleCallable::ModuleCallable(std::shared_ptr<torch::nn::Module> module)
     : module_(std::move(module)) {}
 
 std::vector<Tensor> ModuleCallable::parameters() const {
-  return tensors_of(*module_, [](const Module& module) {
-    return module.parameters(/*recurse=*/false);
-  });
+  std::vector<Tensor> tensors;
+  visit_modules(
+      *module_, [&](const Module& module, const auto* script, bool in_script) {
+        if (!in_script) {
+          append(
+              tensors,
+              script ? parameters_of(*script)
+                     : module.parameters(/*recurse=*/false));
+        }
+      });
+  return tensors;
 }
 
 std::vector<Tensor> ModuleCallable::buffers() const {
-  return tensors_of(*module_, [](const Module& module) {
-    return module.buffers(/*recurse=*/false);
-  });
+  std::vector<Tensor> tensors;
+  visit_modules(
+      *module_, [&](const Module& module, const auto* script, bool in_script) {
+        if (!in_script) {
+          append(
+              tensors,
+              script ? buffers_of(*script) : module.buffers(/*recurse=*/false));
+        }
+      });
+  return tensors;
 }
 
+// The flags of all modules, then the slots of scripts.
 std::vector<c10::IValue> ModuleCallable::attributes() const {
-  std::vector<c10::IValue> training;
-  visit_modules(*module_, [&](const Module& module) {
-    training.emplace_back(module.is_training());
-  });
-  return training;
+  std::vector<c10::IValue> values;
+  std::vector<c10::IValue> slots;
+  visit_modules(
+      *module_, [&](const Module& module, const auto* script, bool in_script) {
+        values.emplace_back(module.is_training());
+        if (script && !in_script) {
+          append(slots, slots_of(*script));
+        }
+      });
+  append(values, std::move(slots));
+  return values;
 }
 
 void ModuleCallable::set_attributes(const std::vector<c10::IValue>& values) {
   std::vector<Module*> modules;
-  visit_modules(*module_, [&](Module& module) { modules.push_back(&module); });
+  std::vector<const torch::jit::Module*> scripts;
+  std::size_t size = 0;
+  visit_modules(
+      *module_, [&](Module& module, const auto* script, bool in_script) {
+        modules.push_back(&module);
+        ++size;
+        if (script && !in_script) {
+          scripts.push_back(script);
+          size += slots_of(*script).size();
+        }
+      });
   TORCHREV_CHECK(
       ValueError,
-      modules.size() == values.size(),
+      size == values.size(),
       "Branch",
       c10::str(
           "module `",
           module_->name(),
           "` to have the ",
           values.size(),
-          " submodules of its forward in backward"),
-      c10::str(modules.size()),
+          " submodules and attributes of its forward in backward"),
+      c10::str(size),
       "Change the structure of a model between steps only.");
-  // Parents come first, so that a child's own flag has the last word.
-  for (std::size_t i = 0; i < modules.size(); ++i) {
-    modules[i]->train(values[i].toBool());
+  auto value = values.begin();
+  // Parents come first, so that a child's own flag has the last word; so have
+  // the flags among the slots of a script.
+  for (auto* module : modules) {
+    module->train((value++)->toBool());
   }
+  for (const auto* script : scripts) {
+    set_slots(*script, value);
+  }
+}
+
+bool ModuleCallable::needs_graph() const {
+  bool scripted = false;
+  visit_modules(*module_, [&](const Module&, const auto* script, bool) {
+    scripted |= script != nullptr;
+  });
+  return scripted;
 }
 
 Callable::Identity ModuleCallable::identity() const {

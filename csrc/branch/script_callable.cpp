@@ -3,7 +3,9 @@
 #include <ATen/core/grad_mode.h>
 
 #include <string>
+#include <typeinfo>
 #include <unordered_map>
+#include <utility>
 
 #include "check.h"
 
@@ -126,6 +128,10 @@ class ScriptMirror final : public torch::nn::Module {
     stream << "torch::jit::Module(" << (name ? name->name() : "") << ")";
   }
 
+  const ScriptModule& script() const {
+    return module_;
+  }
+
  private:
   ScriptModule module_;
 };
@@ -193,23 +199,17 @@ class ScriptCallable final : public Callable {
   }
 
   std::vector<Tensor> parameters() const override {
-    return tensors_of(module_, /*parameters=*/true);
+    return parameters_of(module_);
   }
   std::vector<Tensor> buffers() const override {
-    return tensors_of(module_, /*parameters=*/false);
+    return buffers_of(module_);
   }
   std::vector<c10::IValue> attributes() const override {
-    std::vector<c10::IValue> values;
-    for_each_slot(*module_._ivalue(), [&](auto& object, auto i, bool) {
-      values.push_back(object.getSlot(i));
-    });
-    return values;
+    return slots_of(module_);
   }
   void set_attributes(const std::vector<c10::IValue>& values) override {
     auto value = values.begin();
-    for_each_slot(*module_._ivalue(), [&](auto& object, auto i, bool) {
-      object.setSlot(i, *value++);
-    });
+    set_slots(module_, value);
   }
   std::shared_ptr<Callable> with_attributes(
       const std::vector<c10::IValue>& values) const override {
@@ -281,6 +281,36 @@ class ScriptCallable final : public Callable {
 
 std::shared_ptr<Callable> make_script_callable(ScriptModule module) {
   return std::make_shared<ScriptCallable>(std::move(module));
+}
+
+const ScriptModule* script_of(const torch::nn::Module& module) {
+  return typeid(module) == typeid(ScriptMirror)
+             ? &static_cast<const ScriptMirror&>(module).script()
+             : nullptr;
+}
+
+std::vector<Tensor> parameters_of(const ScriptModule& module) {
+  return tensors_of(module, /*parameters=*/true);
+}
+
+std::vector<Tensor> buffers_of(const ScriptModule& module) {
+  return tensors_of(module, /*parameters=*/false);
+}
+
+std::vector<c10::IValue> slots_of(const ScriptModule& module) {
+  std::vector<c10::IValue> values;
+  for_each_slot(*module._ivalue(), [&](auto& object, auto i, bool) {
+    values.push_back(object.getSlot(i));
+  });
+  return values;
+}
+
+void set_slots(
+    const ScriptModule& module,
+    std::vector<c10::IValue>::const_iterator& value) {
+  for_each_slot(*module._ivalue(), [&](auto& object, auto i, bool) {
+    object.setSlot(i, *value++);
+  });
 }
 
 bool is_script(const Callable& callable) {

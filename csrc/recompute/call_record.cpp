@@ -39,9 +39,8 @@ Tensor CallRecord::run(
   if (!seen_) {
     watch_ = std::make_unique<BufferWatch>(branch_.buffers());
   }
-  torch::optional<RandomState> before;
   if (preserve_rng_) {
-    before = generators();
+    before_ = std::make_unique<RandomState>(generators());
   }
   auto out = [&] {
     const RecordScope scope(decisions_);
@@ -52,7 +51,8 @@ Tensor CallRecord::run(
     return branch_.callable().forward(x, context, parameters);
   }();
   if (preserve_rng_) {
-    settle_draws({std::move(*before), generators()}, watches_draws);
+    settle_draws({std::move(*before_), generators()}, watches_draws);
+    before_.reset();
   }
   return out;
 }
@@ -82,6 +82,17 @@ void CallRecord::settle(BranchFacts::Seen& seen) {
         seen.changed_buffers[i] && !watch_->taken()[i];
   }
   watch_.reset();
+}
+
+void CallRecord::take_back() {
+  if (before_) {
+    before_->restore();
+    before_.reset();
+  }
+  draws_ = DrawRecord();
+  attributes_.restore(branch_.callable());
+  write_back(buffers_.copies());
+  decisions_.clear();
 }
 
 }  // namespace detail

@@ -4,6 +4,7 @@
 #include <torchrev/branch.h>
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "branch/branch_facts.h"
@@ -12,6 +13,7 @@
 #include "recompute/autocast_state.h"
 #include "recompute/buffer_record.h"
 #include "recompute/draws.h"
+#include "recompute/parameter_writes.h"
 #include "recompute/private_buffers.h"
 #include "recompute/random_state.h"
 #include "recompute/remember_scope.h"
@@ -47,6 +49,10 @@ class CallRecord {
   Tensor run(
       const Tensor& x, at::TensorList context, at::TensorList parameters);
 
+  // Undoes what a run that threw has done to generators, buffers and
+  // attributes.
+  void take_back();
+
   // Whether a replay draws the same numbers, if any.
   bool preserves_rng() const {
     return preserve_rng_;
@@ -64,15 +70,27 @@ class CallRecord {
     buffers_.settle(place_);
   }
 
-  // Tells that the call wrote to `parameters`, or may have: a replay then
-  // leaves them as it finds them.
-  void wrote_to(const std::vector<Tensor>& parameters) {
-    written_ = parameters;
+  // Tells what the call wrote to its parameters: a replay then leaves them as
+  // it finds them.
+  void wrote(std::vector<ParameterWrite> writes) {
+    written_ = std::move(writes);
+  }
+
+  bool writes() const {
+    return !written_.empty();
   }
 
   // Notes what is now known of calls with the attributes of this one.
   void learn(BranchFacts::Seen seen) {
     seen_ = branch_.facts().learn(attributes_.values(), std::move(seen));
+  }
+  // Notes that they need a graph.
+  void note_graph() {
+    if (!seen_->needs_graph) {
+      auto seen = *seen_;
+      seen.needs_graph = true;
+      learn(std::move(seen));
+    }
   }
 
   // Whether something other than operators of the call moved the default
@@ -102,6 +120,8 @@ class CallRecord {
   Branch branch_;
   bool preserve_rng_;
   std::vector<c10::Device> devices_;
+  // While it runs.
+  std::unique_ptr<RandomState> before_;
   DrawRecord draws_;
   // Null if draws_ says all.
   std::unique_ptr<Moved> moved_;
@@ -111,7 +131,7 @@ class CallRecord {
   BufferRecord buffers_;
   // Of a first call.
   std::unique_ptr<BufferWatch> watch_;
-  std::vector<Tensor> written_;
+  std::vector<ParameterWrite> written_;
   Decisions decisions_;
 };
 

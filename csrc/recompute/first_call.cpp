@@ -2,8 +2,10 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include <exception>
+#include <string>
 #include <utility>
 
+#include "recompute/accumulators.h"
 #include "recompute/graph_mode.h"
 #include "recompute/recorded_branch.h"
 #include "recompute/verification.h"
@@ -22,34 +24,11 @@ Tensor without_graph(Tensor value) {
                                                   : std::move(value);
 }
 
-// The nodes at which gradients of `parameters` would arrive: a graph that ends
-// in one of them holds it.
-class Accumulators {
- public:
-  explicit Accumulators(const std::vector<Tensor>& parameters) {
-    for (const auto& parameter : parameters) {
-      if (parameter.requires_grad() && parameter.is_leaf()) {
-        nodes_.push_back(torch::autograd::impl::grad_accumulator(parameter));
-      }
-    }
-    before_ = count();
-  }
-  bool are_held_more() const {
-    return count() > before_;
-  }
-
- private:
-  std::size_t count() const {
-    std::size_t sum = 0;
-    for (const auto& node : nodes_) {
-      sum += node.use_count();
-    }
-    return sum;
-  }
-
-  std::vector<compat::NodePtr> nodes_;
-  std::size_t before_ = 0;
-};
+// LibTorch's errors for a result that has no graph.
+bool misses_graph(const std::exception& error) {
+  return std::string(error.what()).find("not require grad") !=
+         std::string::npos;
+}
 
 }  // namespace
 
@@ -105,12 +84,20 @@ Tensor RecordedBranch::run_unrecorded(const Tensor& x, bool search) {
     return branch_->callable().forward(
         x, arguments.context, arguments.parameters);
   };
-  if (search) {
-    auto value = in_graph(x, run).value;
-    branch_->facts().searched = true;
-    return value;
+  // Calls that are recorded may be waiting for their backward.
+  torch::optional<ParameterWrites> writes;
+  if (branch_->facts().writes_parameters) {
+    writes.emplace(parameters_);
   }
-  return without_graph(run(x, {context_, parameters_}));
+  auto value = search ? in_graph(x, run).value
+                      : without_graph(run(x, {context_, parameters_}));
+  if (search) {
+    branch_->facts().searched = true;
+  }
+  if (writes) {
+    writes->forgive_unchanged();
+  }
+  return value;
 }
 
 Tensor RecordedBranch::record(const Tensor& x) {
@@ -125,22 +112,42 @@ Tensor RecordedBranch::record(const Tensor& x) {
     writes.emplace(parameters_);
   }
   Tensor value;
-  if (seen->needs_graph) {
+  // Within a branch nothing has verified that it needs none.
+  const bool unknown = !seen->verified && WithoutVerification::is_active();
+  if (seen->needs_graph || unknown || !ran_without_graph(call, x, value)) {
     value =
         in_graph(x, [&](const Tensor& x, const Arguments& arguments) {
           return call.record.run(x, arguments.context, arguments.parameters);
         }).value;
-  } else {
-    const WithoutGraph without;
-    value = without_graph(call.record.run(x, context_, parameters_));
+    if (!unknown) {
+      call.record.note_graph();
+    }
   }
   if (writes) {
+    call.record.wrote(writes->since());
     writes->forgive_unchanged();
-    call.record.wrote_to(parameters_);
     parameter_versions_ = TensorVersions(parameters_);
   }
   call.record.settle();
   return value;
+}
+
+// A branch may say by an error that it needs a graph, where no verification has
+// shown it, or where only now its input requires grad: then the call is taken
+// back, and false returned.
+bool RecordedBranch::ran_without_graph(
+    Call& call, const Tensor& x, Tensor& value) {
+  const WithoutGraph without;
+  try {
+    value = without_graph(call.record.run(x, context_, parameters_));
+  } catch (const std::exception& error) {
+    if (call.record.seen()->verified && !misses_graph(error)) {
+      throw;
+    }
+    call.record.take_back();
+    return false;
+  }
+  return true;
 }
 
 bool RecordedBranch::wants_verification() const {
@@ -162,7 +169,7 @@ Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
   seen.used_parameters = std::move(first.used);
   seen.writes_parameters = parameter_versions_.written(parameters_);
   if (seen.writes_parameters) {
-    call.record.wrote_to(parameters_);
+    call.record.wrote(parameter_versions_.writes(parameters_));
   }
   call.record.settle(seen);
   // What is no value of the branch is refused for what it is.
@@ -218,6 +225,8 @@ RecordedBranch::Repetition RecordedBranch::repeat(
     bool last,
     BranchFacts::Seen& seen) {
   Repetition result;
+  // A parameter that was renormalised once may be, by a rounding, once more.
+  const bool rounds = seen.writes_parameters;
   const auto replay = [&](const Tensor& x, const Arguments& arguments) {
     const auto before = call.record.generators();
     Replay replay(call.record, shares);
@@ -231,7 +240,8 @@ RecordedBranch::Repetition RecordedBranch::repeat(
   if (!needed_graph) {
     try {
       const WithoutGraph without;
-      result.same = gave_the_same(value, replay(x, {context_, parameters_}));
+      result.same =
+          gave_the_same(value, replay(x, {context_, parameters_}), rounds);
     } catch (const std::exception&) {
       // Shows again below, if it is not for want of a graph.
     }
@@ -242,12 +252,12 @@ RecordedBranch::Repetition RecordedBranch::repeat(
   }
   try {
     auto again = in_graph(x, replay).value;
-    result.same = gave_the_same(value, again);
+    result.same = gave_the_same(value, again, rounds);
     if (!result.same && branch_->callable().needs_graph()) {
       // The executor of TorchScript optimises after a first run, and old
       // releases then draw in another order: what backward will see is the
       // value.
-      result.same = gave_the_same(again, in_graph(x, replay).value);
+      result.same = gave_the_same(again, in_graph(x, replay).value, rounds);
       value = std::move(again);
     }
   } catch (const std::exception&) {

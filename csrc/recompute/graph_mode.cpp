@@ -33,6 +33,17 @@ bool records_graph() {
              c10::DispatchKey::AutogradFunctionality);
 }
 
+Tensor tracked_as(const Tensor& stream, Tensor input) {
+  // A view that was made without a graph requires grad, and leads nowhere.
+  if (!stream.requires_grad() || input.is_same(stream) || records_graph()) {
+    return input;
+  }
+  auto alias = input.detach();
+  torch::autograd::impl::set_gradient_edge(
+      alias, torch::autograd::impl::gradient_edge(stream));
+  return alias;
+}
+
 Tensor refusing_alias(
     const Tensor& tensor, const torch::autograd::edge_list& edges) {
   auto alias = tensor.detach();

@@ -34,6 +34,11 @@ class WithoutGraph {
 // WithoutGraph needs no nodes.
 bool records_graph();
 
+// `input`, which was cut or cast from `stream`, perhaps without a graph: a
+// branch may ask whether it requires grad, and is to find what plain autograd
+// would show it.
+Tensor tracked_as(const Tensor& stream, Tensor input);
+
 // An alias of `tensor` that requires grad and whose backward is an error: what
 // a branch makes is differentiated in the recompute only. `edges`: those of
 // what it may depend on; a pass that asks for the gradient of one of them comes

@@ -87,7 +87,7 @@ LocalGraph::~LocalGraph() {
   }
 }
 
-const LocalGraph::Outer LocalGraph::kNowhere;
+const LocalGraph::Outer LocalGraph::kNowhere = {Edge(), false, true};
 
 compat::NodePtr LocalGraph::make_sink(
     const Tensor& value, const Edge& outer) const {
@@ -109,7 +109,7 @@ LocalGraph::Entered LocalGraph::enter(const Tensor& value, const Outer& outer) {
   const auto edge = dropped_ && value.requires_grad()
                         ? torch::autograd::impl::gradient_edge(value)
                         : outer.edge;
-  if (edge.is_valid()) {
+  if (edge.is_valid() || outer.requires_grad) {
     ends_.back().sink = make_sink(value, edge);
     torch::autograd::impl::set_gradient_edge(alias, {ends_.back().sink, 0});
   }

@@ -58,14 +58,15 @@ class LocalGraph {
   };
 
   // Where the gradient of an entered tensor goes: along `edge` for second
-  // derivatives, and to the caller if it is wanted. Without an edge the tensor
-  // needs no gradient.
+  // derivatives, and to the caller if it is wanted. Without an edge it goes
+  // nowhere, and the tensor requires grad only if that is said.
   struct Outer {
     Edge edge;
     bool wanted = false;
+    bool requires_grad = false;
   };
 
-  // Of a tensor that needs no gradient.
+  // Of a tensor that requires grad where nothing is back-propagated.
   static const Outer kNowhere;
 
   struct Entered {

@@ -196,13 +196,16 @@ void RecordedBranch::check_used(
   if (!seen || branch_->callable().takes_parameters()) {
     return;
   }
+  // The graph holds one, too, and so does each replay that will put back what
+  // the branch has written.
+  const auto replays =
+      calls_.front().record.writes() ? recompute.replays_.size() : 0;
   for_each_trained(recompute.declared, [&](std::size_t i, auto handle) {
-    // The graph holds one, too.
     TORCHREV_CHECK(
         ValueError,
         graph.reaches(handle) || i >= seen->used_parameters.size() ||
             !seen->used_parameters[i] ||
-            !parameter_versions_.lost_a_handle(i, parameters_[i], 1),
+            !parameter_versions_.lost_a_handle(i, parameters_[i], 1 + replays),
         place_.entry,
         c10::str(
             "the recompute of ", place_, " to use the parameters of forward"),
@@ -213,6 +216,19 @@ void RecordedBranch::check_used(
             "now"),
         "Call backward before you assign another tensor to the member.");
   });
+}
+
+bool RecordedBranch::needs_graph() const {
+  const auto& seen = calls_.front().record.seen();
+  if (!seen || seen->needs_graph) {
+    return true;
+  }
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (parameter_versions_.lost_a_handle(i, parameters_[i], 0)) {
+      return true;
+    }
+  }
+  return false;
 }
 
 void RecordedBranch::forget() {

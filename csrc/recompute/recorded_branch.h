@@ -82,6 +82,10 @@ class RecordedBranch {
     std::vector<std::unique_ptr<Replay>> replays_;
   };
 
+  // Whether a recompute that is not back-propagated through needs a graph all
+  // the same: for the branch, or for check_used().
+  bool needs_graph() const;
+
   // Runs the branch again within `graph`, for `x`, all of it. `outers`: where
   // the gradients of declared() go; empty: nowhere. What is made of the value
   // has to be checked by the graph.
@@ -137,6 +141,7 @@ class RecordedBranch {
   // first call, and with a graph, calling `run(x, arguments)`.
   Tensor run_unrecorded(const Tensor& x, bool search);
   Tensor record(const Tensor& x);
+  bool ran_without_graph(Call& call, const Tensor& x, Tensor& value);
   bool wants_verification() const;
   Tensor first_call(Call& call, const Tensor& x);
   template <typename Run>

@@ -47,6 +47,15 @@ bool TensorVersions::written(const std::vector<Tensor>& tensors) const {
   return false;
 }
 
+std::vector<ParameterWrite> TensorVersions::writes(
+    const std::vector<Tensor>& tensors) const {
+  std::vector<ParameterWrite> writes;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    writes.push_back({tensors[i], look(tensors[i]).version - seen_[i].version});
+  }
+  return writes;
+}
+
 void TensorVersions::note_handles(const std::vector<Tensor>& tensors) {
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     seen_[i].handles = static_cast<uint32_t>(tensors[i].use_count());

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "check.h"
+#include "recompute/parameter_writes.h"
 
 namespace torchrev {
 namespace detail {
@@ -24,6 +25,9 @@ class TensorVersions {
 
   // Whether one of `tensors` was written since.
   bool written(const std::vector<Tensor>& tensors) const;
+
+  // How often each was written to since.
+  std::vector<ParameterWrite> writes(const std::vector<Tensor>& tensors) const;
 
   // Notes how many handles there are of each, for lost_a_handle().
   void note_handles(const std::vector<Tensor>& tensors);

@@ -33,8 +33,9 @@ class WithoutVerification {
 };
 
 // Whether a run and its repetition gave the same: to the bit on the CPU, to
-// rounding on an accelerator, whose kernels may add up in any order.
-bool gave_the_same(const Tensor& value, const Tensor& again);
+// rounding on an accelerator, whose kernels may add up in any order, and where
+// `rounds` says that the repetition rounds otherwise.
+bool gave_the_same(const Tensor& value, const Tensor& again, bool rounds);
 
 // Throws c10::ValueError if they did not.
 void check_gave_the_same(const Place& place, bool same);

@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "recompute/graph_mode.h"
 #include "recompute/local_graph.h"
 #include "recompute/recorded_branch.h"
 #include "stack/step.h"
@@ -67,10 +68,17 @@ struct PartBackward {
   PartBackward(
       const Step& step, const Wanted& wanted, Part part, const Run& run)
       : graph(/*differentiable=*/at::GradMode::is_enabled()) {
-    const torch::AutoGradMode grad_mode(wanted.differentiate);
+    // Grad mode is on as in forward, which a branch may ask for; a graph is
+    // built where somebody uses it.
+    const torch::AutoGradMode grad_mode(true);
+    torch::optional<WithoutGraph> without;
+    if (!wanted.differentiate && !step.recorded.needs_graph()) {
+      without.emplace();
+    }
     auto input = graph.enter(part.other, wanted.inputs.other);
     other = input.handle;
-    branch = run(graph, step.segment->arithmetic.leave(input.alias));
+    const auto& arithmetic = step.segment->arithmetic;
+    branch = run(graph, tracked_as(input.alias, arithmetic.leave(input.alias)));
     finish(step, wanted, std::move(part), input.alias);
   }
 

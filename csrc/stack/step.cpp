@@ -40,7 +40,8 @@ Step::Step(
           branch,
           context,
           Chunks(segment.options, id.role, other),
-          record_options(segment.options)) {}
+          record_options(segment.options)),
+      reads_tracked(other.requires_grad()) {}
 
 Tensor Step::forward(
     const Tensor& addend,
@@ -49,7 +50,8 @@ Tensor Step::forward(
   const auto& arithmetic = segment->arithmetic;
   const auto strides = segment->strides_of(id.role);
   const auto join = [&](const Tensor& x, const Tensor& y, auto layout) {
-    const auto input = arithmetic.leave(y);
+    const auto input = mode.record ? tracked_as(other, arithmetic.leave(y))
+                                   : arithmetic.leave(y);
     auto value =
         recorded.run(input, arithmetic.value_sizes(input.sizes()), mode);
     const at::NoGradGuard no_grad;

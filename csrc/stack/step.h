@@ -39,6 +39,8 @@ struct Step {
   Segment* segment;
   StepId id;
   RecordedBranch recorded;
+  // Whether `other` required grad in forward: a branch may ask.
+  bool reads_tracked;
   // Its place among the steps of the segment.
   std::size_t index = 0;
   // The node of this. It may die before the segment does; what is called while
@@ -68,7 +70,7 @@ struct Step {
   // The gradients of the node's inputs for `grad`, that of `out`.
   variable_list backward(Tensor grad);
 
-  // The pair before this step from that after it, without a graph.
+  // The pair before this step from that after it; no gradient.
   StreamPair undo(const variable_list& context, StreamPair pair) const;
 
   // Takes the context over from the branch, and hands it out.

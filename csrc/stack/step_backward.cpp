@@ -157,7 +157,8 @@ StepGradients backward_in_chunks(
 StreamPair Step::undo(const variable_list& tensors, StreamPair pair) const {
   const at::NoGradGuard no_grad;
   recorded.check_unchanged(tensors);
-  const StepInputs nothing;
+  StepInputs nothing;
+  nothing.other.requires_grad = reads_tracked;
   const PartBackward::Wanted wanted{
       tensors, nothing, /*rebuild=*/true, /*differentiate=*/false};
   auto& stream = pair.changed_by(id.role);

@@ -1,6 +1,8 @@
 #include "branches.h"
 
+#include "later_modules.h"
 #include "modules.h"
+#include "nested.h"
 
 namespace torchrev {
 namespace test {
@@ -13,25 +15,25 @@ using namespace torch::nn;  // NOLINT: Sequential(Dropout(..), Tanh())
 using Parameters = at::TensorList;
 
 template <typename Impl, typename Argument>
-Branch module(const Program& program, const Argument& argument) {
+Branch module(const StackSpec& stack, const Argument& argument) {
   auto result = std::make_shared<Impl>(argument);
-  result->to(program.dtype);
+  result->to(stack.dtype);
   return result;
 }
 
-Branch batch_norm(const Program& program, bool cumulative) {
+Branch batch_norm(const StackSpec& stack, bool cumulative) {
   const auto momentum =
       cumulative ? torch::nullopt : torch::optional<double>(0.3);
   return module<NormalisedImpl>(
-      program, BatchNormOptions(channels(program)).momentum(momentum));
+      stack, BatchNormOptions(channels(stack)).momentum(momentum));
 }
 
-Branch two_dropouts(const Program& program, double p) {
+Branch two_dropouts(const StackSpec& stack, double p) {
   Sequential result(Dropout(p), Tanh(), Dropout(p / 2));
-  if (program.domain == Domain::kTokens) {
-    result->push_back(Linear(channels(program), channels(program)));
+  if (stack.domain == Domain::kTokens) {
+    result->push_back(Linear(channels(stack), channels(stack)));
   }
-  result->to(program.dtype);
+  result->to(stack.dtype);
   return result;
 }
 
@@ -100,22 +102,22 @@ Branch parameter_free(Kind kind) {
   }
 }
 
-Branch image_or_token_branch(const Program& program, Kind kind) {
-  const auto width = channels(program);
+Branch image_or_token_branch(const StackSpec& stack, Kind kind) {
+  const auto width = channels(stack);
   switch (kind) {
     case Kind::kLinear:
-      return linear(width, program.dtype);
+      return linear(width, stack.dtype);
     case Kind::kMlp:
-      return mlp(width, program.dtype);
+      return mlp(width, stack.dtype);
     case Kind::kAttention:
-      return attention(width, program.dtype);
+      return attention(width, stack.dtype);
     default:
-      return conv(width, program.dtype);
+      return conv(width, stack.dtype);
   }
 }
 
-BuiltBranch function_branch(const Program& program, Kind kind) {
-  const auto weight = sample_weight(program);
+BuiltBranch function_branch(const StackSpec& stack, Kind kind) {
+  const auto weight = sample_weight(stack);
   switch (kind) {
     case Kind::kIgnoresInput:
       return {
@@ -126,7 +128,7 @@ BuiltBranch function_branch(const Program& program, Kind kind) {
               {weight}),
           {}};
     case Kind::kFunction:
-      return {weighted_function({weight, sample_weight(program)}), {}};
+      return {weighted_function({weight, sample_weight(stack)}), {}};
     case Kind::kNonLeafFunction:
       return {weighted_function({weight * 2, weight}), {weight}};
     case Kind::kBufferFunction:
@@ -139,51 +141,106 @@ BuiltBranch function_branch(const Program& program, Kind kind) {
   }
 }
 
-BuiltBranch build_kind(const Program& program, const BranchSpec& spec) {
+// A module of the later kinds, made of one weight.
+Branch later_module(const StackSpec& stack, Kind kind) {
+  const auto weight = sample_weight(stack);
+  switch (kind) {
+    case Kind::kObserver:
+      return module<ObserverImpl>(stack, weight);
+    case Kind::kLargeBuffer:
+      return module<LargeBufferImpl>(stack, weight);
+    case Kind::kAuxiliary:
+      return module<AuxiliaryImpl>(stack, weight);
+    case Kind::kWeightNorm:
+      return module<WeightNormImpl>(stack, weight);
+    case Kind::kGradMode:
+      return module<GradModeImpl>(stack, weight);
+    case Kind::kDifferentiates:
+      return module<DifferentiatesImpl>(stack, weight);
+    case Kind::kMaxNorm:
+      return module<MaxNormImpl>(stack, weight);
+    case Kind::kInitialises:
+      return module<InitialisesImpl>(stack, weight);
+    case Kind::kThreadPool:
+      return module<ThreadPoolImpl>(stack, weight);
+    case Kind::kRemember:
+      return module<RememberImpl>(stack, weight);
+    default:
+      return module<FuseImpl>(stack, weight);
+  }
+}
+
+Branch later_branch(const StackSpec& stack, const BranchSpec& spec) {
+  switch (spec.kind) {
+    case Kind::kStack:
+    case Kind::kStackModule:
+    case Kind::kStackFunction:
+      return build_stack_branch(stack, spec);
+    case Kind::kDrawnDropout: {
+      const auto dropout = std::make_shared<DrawnDropoutImpl>(
+          sample_weight(stack), spec.dropout);
+      dropout->to(stack.dtype);
+      return dropout;
+    }
+    case Kind::kScriptStack:
+    case Kind::kScriptLists:
+    case Kind::kScriptDictionaries:
+    case Kind::kScriptObserver:
+    case Kind::kScriptAuxiliary:
+    case Kind::kScriptTree:
+      return build_later_script(stack, spec);
+    default:
+      return later_module(stack, spec.kind);
+  }
+}
+
+BuiltBranch build_kind(const StackSpec& stack, const BranchSpec& spec) {
   const auto& kind = spec.kind;
   switch (kind) {
     case Kind::kLinear:
     case Kind::kMlp:
     case Kind::kAttention:
     case Kind::kConvolution:
-      return {image_or_token_branch(program, kind), {}};
+      return {image_or_token_branch(stack, kind), {}};
     case Kind::kBatchNorm:
     case Kind::kCumulativeBatchNorm:
-      return {batch_norm(program, kind == Kind::kCumulativeBatchNorm), {}};
+      return {batch_norm(stack, kind == Kind::kCumulativeBatchNorm), {}};
     case Kind::kCounter:
-      return {module<CounterImpl>(program, sample_weight(program)), {}};
+      return {module<CounterImpl>(stack, sample_weight(stack)), {}};
     case Kind::kDrift:
-      return {module<DriftImpl>(program, sample_weight(program)), {}};
+      return {module<DriftImpl>(stack, sample_weight(stack)), {}};
     case Kind::kUnusedParameter:
-      return {module<UnusedParameterImpl>(program, sample_weight(program)), {}};
+      return {module<UnusedParameterImpl>(stack, sample_weight(stack)), {}};
     case Kind::kContextModule:
     case Kind::kTwoContextModule:
-      return {module<ContextImpl>(program, sample_weight(program)), {}};
+      return {module<ContextImpl>(stack, sample_weight(stack)), {}};
     case Kind::kDropout:
       return {Branch(Dropout(spec.dropout)), {}};
     case Kind::kTwoDropouts:
-      return {two_dropouts(program, spec.dropout), {}};
+      return {two_dropouts(stack, spec.dropout), {}};
     case Kind::kIgnoresInput:
     case Kind::kFunction:
     case Kind::kNonLeafFunction:
     case Kind::kBufferFunction:
     case Kind::kContextFunction:
-      return function_branch(program, kind);
+      return function_branch(stack, kind);
     case Kind::kScript:
     case Kind::kScriptDropout:
     case Kind::kScriptState:
     case Kind::kScriptBatchNorm:
     case Kind::kScriptContext:
-      return {Branch(build_script(program, spec)), {}};
+      return {Branch(build_script(stack, spec)), {}};
     default:
-      return {parameter_free(kind), {}};
+      return static_cast<int>(kind) < kFirstKinds
+                 ? BuiltBranch{parameter_free(kind), {}}
+                 : BuiltBranch{later_branch(stack, spec), {}};
   }
 }
 
 }  // namespace
 
-BuiltBranch build_branch(const Program& program, const BranchSpec& spec) {
-  auto built = build_kind(program, spec);
+BuiltBranch build_branch(const StackSpec& stack, const BranchSpec& spec) {
+  auto built = build_kind(stack, spec);
   const auto context = traits(spec.kind).context;
   if (context < 0) {
     built.branch = built.branch.context();
@@ -196,15 +253,13 @@ BuiltBranch build_branch(const Program& program, const BranchSpec& spec) {
   return built;
 }
 
-Tensor sample_weight(const Program& program) {
-  const at::IntArrayRef shape(program.shape);
-  return (1 + 0.5 * torch::randn(shape.slice(1), program.dtype))
-      .requires_grad_();
+Tensor sample_weight(const StackSpec& stack) {
+  const at::IntArrayRef shape(stack.shape);
+  return (1 + 0.5 * torch::randn(shape.slice(1), stack.dtype)).requires_grad_();
 }
 
-int64_t channels(const Program& program) {
-  return program.domain == Domain::kTokens ? program.shape.back()
-                                           : program.shape[1];
+int64_t channels(const StackSpec& stack) {
+  return stack.domain == Domain::kTokens ? stack.shape.back() : stack.shape[1];
 }
 
 }  // namespace differential

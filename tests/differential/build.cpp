@@ -1,22 +1,14 @@
 #include "build.h"
 
+#include <algorithm>
+
+#include "nested.h"
+
 namespace torchrev {
 namespace test {
 namespace differential {
 
 namespace {
-
-void freeze(const BranchSpec& spec, const Branch& branch) {
-  auto parameters = branch.parameters();
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    // Only a leaf can be frozen.
-    const bool chosen = spec.frozen == Frozen::kAll ||
-                        (spec.frozen == Frozen::kFirstParameter && i == 0);
-    if (chosen && parameters[i].is_leaf()) {
-      parameters[i].set_requires_grad(false);
-    }
-  }
-}
 
 void assemble(const Program& program, Model& model) {
   for (const auto& block : program.blocks) {
@@ -29,7 +21,11 @@ void assemble(const Program& program, Model& model) {
 void add_leaves(
     Model& model, const std::string& owner, const std::vector<Tensor>& leaves) {
   for (std::size_t i = 0; i < leaves.size(); ++i) {
-    if (leaves[i].is_leaf()) {
+    const bool known = std::any_of(
+        model.leaves.begin(), model.leaves.end(), [&](const auto& leaf) {
+          return leaf.tensor.is_same(leaves[i]);
+        });
+    if (leaves[i].is_leaf() && !known) {
       model.leaves.push_back(
           {"parameter " + std::to_string(i) + " of branch " + owner,
            leaves[i]});
@@ -131,9 +127,13 @@ Model clone_model(const Program& program, const Model& model) {
   Model copy;
   for (std::size_t i = 0; i < model.branches.size(); ++i) {
     auto branch = model.branches[i].clone();
-    // torch::nn::Cloneable copies values, not requires_grad.
-    freeze(program.branches[i], branch);
-    add_leaves(copy, std::to_string(i), branch.parameters());
+    const auto parameters = branch.parameters();
+    const auto originals = model.branches[i].parameters();
+    for (std::size_t j = 0; j < parameters.size(); ++j) {
+      // torch::nn::Cloneable copies values, not requires_grad.
+      parameters[j].set_requires_grad(originals[j].requires_grad());
+    }
+    add_leaves(copy, std::to_string(i), parameters);
     copy.branches.push_back(std::move(branch));
   }
   assemble(program, copy);

@@ -1,4 +1,5 @@
 #include <array>
+#include <string>
 
 #include "program.h"
 
@@ -22,12 +23,16 @@ constexpr std::array<const char*, 5> kEntries = {
     "reversible_residual",
     "ReversibleSequential::forward",
     "ReversibleSequential::forward_streams"};
-constexpr std::array<const char*, 5> kDerivatives = {
+constexpr std::array<const char*, 9> kDerivatives = {
     "backward()",
     "backward() of a part",
     "grad() of a part",
     "gradient penalty",
-    "Hessian-vector product"};
+    "Hessian-vector product",
+    "grad() of part after part",
+    "grad() of the inputs, then of the rest",
+    "grad() of the rest, then of the inputs",
+    "grad() of the inputs, then from inner nodes"};
 constexpr std::array<const char*, 6> kSchedules = {
     "once",
     "retained and repeated",
@@ -36,12 +41,29 @@ constexpr std::array<const char*, 6> kSchedules = {
     "the sum of two forwards",
     "two forwards in a chain"};
 
+constexpr std::array<const char*, 9> kChanges = {
+    "",
+    "a parameter is replaced",
+    "a member that holds a parameter is replaced",
+    "a parameter is replaced and restored",
+    "a parameter is written to",
+    "requires_grad of a parameter is changed",
+    "a buffer is written to",
+    "context is written to",
+    "an output is written to"};
+constexpr std::array<const char*, 3> kInterruptions = {
+    "", "a second forward throws", "a first backward throws"};
+
 template <typename Names, typename Value>
 const char* name(const Names& names, Value value) {
   return names.at(static_cast<std::size_t>(value));
 }
 
-void print_branch(std::ostream& stream, const BranchSpec& spec) {
+void print_stack(
+    std::ostream& stream, const StackSpec& stack, const std::string& indent);
+
+void print_branch(
+    std::ostream& stream, const BranchSpec& spec, const std::string& indent) {
   stream << traits(spec.kind).name << name(kFrozen, spec.frozen)
          << (spec.training ? ", train" : ", eval")
          << (spec.mutable_buffers ? ", mutable_buffers" : "");
@@ -52,40 +74,26 @@ void print_branch(std::ostream& stream, const BranchSpec& spec) {
     stream << ", context " << at::IntArrayRef(spec.context);
   }
   stream << "\n";
+  if (spec.stack) {
+    print_stack(stream, *spec.stack, indent);
+  }
 }
 
-void print_stack(std::ostream& stream, const Program& program) {
-  stream << "  branches:\n";
-  for (std::size_t i = 0; i < program.branches.size(); ++i) {
-    stream << "    " << i << ": ";
-    print_branch(stream, program.branches[i]);
-  }
-  stream << "  blocks (f, g):";
-  for (const auto& block : program.blocks) {
-    stream << " (" << block.first << ", " << block.second << ")";
-  }
-  stream << "\n  context:";
-  for (const auto kind : program.context) {
-    stream << " " << name(kContext, kind);
-  }
-  stream << "\n";
-}
-
-void print_inputs(std::ostream& stream, const Program& program) {
-  const auto& options = program.options;
-  stream << "  entry: " << name(kEntries, program.entry);
-  if (program.one_tensor()) {
-    const auto& streams = options.streams();
+void print_streams(std::ostream& stream, const Streams& streams) {
+  if (streams.kind == Streams::Kind::kSplit) {
+    stream << "split dim " << streams.dim;
+  } else {
     stream
-        << (streams.kind == Streams::Kind::kSplit
-                ? ", split dim " + std::to_string(streams.dim)
-            : streams.kind == Streams::Kind::kDuplicate
-                ? std::string(", duplicate")
-                : std::string(", velocity"));
+        << (streams.kind == Streams::Kind::kDuplicate ? "duplicate"
+                                                      : "velocity");
   }
-  stream << ", preserve_rng_state " << options.preserve_rng_state()
+}
+
+void print_options(std::ostream& stream, const ReversibleOptions& options) {
+  stream << "preserve_rng_state " << options.preserve_rng_state()
          << ", save_every " << options.save_every() << ", store_last "
-         << options.store_last() << ", verify_constant_buffers "
+         << options.store_last() << ", chunks_f " << options.chunks_f()
+         << ", chunks_g " << options.chunks_g() << ", verify_constant_buffers "
          << options.verify_constant_buffers() << ", coupling ";
   options.coupling()->pretty_print(stream);
   if (options.stream_dtype()) {
@@ -94,6 +102,50 @@ void print_inputs(std::ostream& stream, const Program& program) {
   if (options.fraction_bits()) {
     stream << ", fraction_bits " << *options.fraction_bits();
   }
+}
+
+// Of a stack within a branch, what it does not share with the one around.
+void print_inner(
+    std::ostream& stream, const StackSpec& stack, const std::string& indent) {
+  stream << indent << (stack.inverse ? "inverse, " : "");
+  print_streams(stream, stack.options.streams());
+  stream << ", ";
+  print_options(stream, stack.options);
+  stream << "\n";
+}
+
+void print_stack(
+    std::ostream& stream, const StackSpec& stack, const std::string& indent) {
+  stream << indent << "branches:\n";
+  for (std::size_t i = 0; i < stack.branches.size(); ++i) {
+    const auto deeper = indent + "  ";
+    stream << deeper << i << ": ";
+    print_branch(stream, stack.branches[i], deeper + "  ");
+  }
+  stream << indent << "blocks (f, g):";
+  for (const auto& block : stack.blocks) {
+    stream << " (" << block.first << ", " << block.second << ")";
+  }
+  stream << "\n" << indent << "context:";
+  for (const auto kind : stack.context) {
+    stream << " " << name(kContext, kind);
+  }
+  stream << "\n";
+  if (indent.size() > 2) {
+    print_inner(stream, stack, indent);
+  }
+}
+
+void print_inputs(std::ostream& stream, const Program& program) {
+  stream << "  entry: " << name(kEntries, program.entry);
+  stream << (program.inverses[0] ? ", inverse" : "")
+         << (program.inverses[1] ? ", inverse the second time" : "");
+  if (program.one_tensor()) {
+    stream << ", ";
+    print_streams(stream, program.options.streams());
+  }
+  stream << ", ";
+  print_options(stream, program.options);
   stream << "\n  streams: " << program.dtype << at::IntArrayRef(program.shape)
          << "\n  inputs:";
   for (const auto& input : program.inputs) {
@@ -105,58 +157,30 @@ void print_inputs(std::ostream& stream, const Program& program) {
 
 }  // namespace
 
-const Traits& traits(Kind kind) {
-  static const std::array<Traits, kKindCount> table = {{
-      {"linear", Domain::kTokens},
-      {"mlp", Domain::kTokens},
-      {"attention", Domain::kTokens, 1},
-      {"convolution", Domain::kImages},
-      {"batch norm"},
-      {"cumulative batch norm"},
-      {"counter"},
-      {"drift"},
-      {"dropout", Domain::kBoth, 0, true},
-      {"two dropouts", Domain::kBoth, 0, true},
-      {"noise", Domain::kBoth, 0, true},
-      {"tanh"},
-      {"strides"},
-      {"constant"},
-      {"identity"},
-      {"ignores its input"},
-      {"without graph"},
-      {"unused parameter"},
-      {"function"},
-      {"function of a non-leaf", Domain::kBoth, 0, false, false},
-      {"function with a buffer", Domain::kBoth, 0, false, false},
-      {"context module", Domain::kBoth, 1},
-      {"context module of two", Domain::kBoth, 2},
-      {"context function", Domain::kBoth, -1},
-      {"script"},
-      {"script with dropout", Domain::kBoth, 0, true},
-      {"script with state"},
-      {"script with batch norm"},
-      {"script with context", Domain::kBoth, 1},
-  }};
-  return table.at(static_cast<std::size_t>(kind));
-}
-
 std::ostream& operator<<(std::ostream& stream, const Program& program) {
   const auto flag = [&stream](const char* what, bool on) {
     stream << (on ? what : "");
   };
   stream << "program of seed " << program.seed << "\n";
-  print_stack(stream, program);
+  print_stack(stream, program, "  ");
   print_inputs(stream, program);
   stream << "  loss: ";
   flag("y1 ", program.in_loss[0]);
   flag("y2 ", program.in_loss[1]);
+  flag("what branches keep", program.auxiliary_in_loss);
   stream << "\n  derivative: " << name(kDerivatives, program.derivative) << ", "
          << name(kSchedules, program.schedule) << ", part " << program.part
+         << ", order " << program.order << ", steps " << program.steps
+         << "\n  between: " << name(kChanges, program.change) << " ("
+         << program.changed << (program.replaced_by_trained ? ", trained" : "")
+         << ") " << name(kInterruptions, program.interruption)
          << "\n  surroundings:";
   flag(" oracle cloned;", program.cloned);
   flag(" autocast;", program.autocast);
   flag(" draws between;", program.draws_between);
   flag(" switches modes between;", program.switches_modes);
+  flag(" validates between;", program.validates_between);
+  flag(" retains inner nodes;", program.retains);
   flag(" hooks;", program.hooks);
   flag(" anomaly mode;", program.anomaly_mode);
   flag(" backward in another thread;", program.other_thread);

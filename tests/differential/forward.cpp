@@ -1,6 +1,6 @@
 #include "forward.h"
 
-#include "support/oracle.h"
+#include "plain.h"
 
 namespace torchrev {
 namespace test {
@@ -43,32 +43,43 @@ std::vector<Tensor> reversible_outputs(
   }
 }
 
+// The same of the inverse.
+std::vector<Tensor> reversible_inputs(
+    const Program& program,
+    const Model& model,
+    const std::vector<Tensor>& y,
+    const std::vector<Tensor>& context) {
+  const auto& options = program.options;
+  const auto& blocks = model.blocks;
+  switch (program.entry) {
+    case Entry::kBlock:
+      return list(reversible_block_inverse(
+          blocks[0].f, blocks[0].g, y[0], y[1], context, options));
+    case Entry::kSequence:
+      return list(
+          reversible_sequence_inverse(blocks, y[0], y[1], context, options));
+    case Entry::kResidual:
+      return {reversible_residual_inverse(blocks, y[0], context, options)};
+    case Entry::kModule:
+      return {as_module(program, model)->inverse(y[0], context)};
+    default:
+      return list(
+          as_module(program, model)->inverse_streams(y[0], y[1], context));
+  }
+}
+
 std::vector<Tensor> plain_outputs(
     const Program& program,
     const Model& model,
+    bool inverse,
     const std::vector<Tensor>& x,
     const std::vector<Tensor>& context) {
-  const auto& options = program.options;
-  if (!program.one_tensor()) {
-    return list(plain(model.blocks, options)({x[0], x[1], context}));
+  const Within within(Way::kPlain);
+  const PlainStack stack{model.blocks, program.options, inverse};
+  if (program.one_tensor()) {
+    return {stack.residual(x[0], context)};
   }
-  const auto dtype = x[0].scalar_type();
-  const auto run = [&](const Tensor& x1, const Tensor& x2) {
-    return list(plain_streams(model.blocks, options)({x1, x2, context}));
-  };
-  const auto& streams = options.streams();
-  switch (streams.kind) {
-    case Streams::Kind::kDuplicate: {
-      const auto y = run(x[0], x[0]);
-      return {((y[0] + y[1]) / 2).to(dtype)};
-    }
-    case Streams::Kind::kVelocity:
-      return {run(torch::zeros_like(x[0]), x[0])[1].to(dtype)};
-    default: {
-      const auto halves = x[0].chunk(2, streams.dim);
-      return {at::cat(run(halves[0], halves[1]), streams.dim).to(dtype)};
-    }
-  }
+  return stack.streams(x[0], x[1], context);
 }
 
 }  // namespace
@@ -77,11 +88,14 @@ std::vector<Tensor> outputs(
     Way way,
     const Program& program,
     const Model& model,
+    bool inverse,
     const std::vector<Tensor>& x,
     const std::vector<Tensor>& context) {
-  const auto& compute =
-      way == Way::kReversible ? reversible_outputs : plain_outputs;
-  return compute(program, model, x, context);
+  if (way == Way::kPlain) {
+    return plain_outputs(program, model, inverse, x, context);
+  }
+  return inverse ? reversible_inputs(program, model, x, context)
+                 : reversible_outputs(program, model, x, context);
 }
 
 }  // namespace differential

@@ -10,15 +10,32 @@ namespace torchrev {
 namespace test {
 namespace differential {
 
+/// A module whose parameter can be replaced by another tensor.
+struct Replaceable {
+  virtual ~Replaceable() = default;
+  virtual Tensor parameter() const = 0;
+  /// `registered`: in the list of parameters, too, not only in the member.
+  virtual void replace(const Tensor& value, bool registered) = 0;
+};
+
 /// tanh(x weight): the part of the modules below that is trained.
 template <typename Impl>
-struct Weighted : torch::nn::Cloneable<Impl> {
+struct Weighted : torch::nn::Cloneable<Impl>, Replaceable {
   explicit Weighted(const Tensor& initial) : initial(initial.detach()) {}
   void reset() override {
     weight = this->register_parameter("weight", initial.clone());
   }
   Tensor weighted(const Tensor& x) const {
     return (x * weight).tanh();
+  }
+  Tensor parameter() const override {
+    return weight;
+  }
+  void replace(const Tensor& value, bool registered) override {
+    weight = value;
+    if (registered) {
+      this->parameters_["weight"] = value;
+    }
   }
   Tensor initial, weight;
 };

@@ -1,42 +1,14 @@
 #include "program.h"
 
 #include <algorithm>
-#include <random>
+
+#include "draw.h"
 
 namespace torchrev {
 namespace test {
 namespace differential {
 
 namespace {
-
-// Decides with an engine of its own: torch's would hide what the library does
-// to it.
-class Dice {
- public:
-  explicit Dice(uint64_t seed) : engine_(seed) {}
-
-  // A number from 0 to n - 1. Distributions of the standard library differ
-  // between implementations; the same seed is to be the same program.
-  int64_t below(int64_t n) {
-    return static_cast<int64_t>(engine_() % static_cast<uint64_t>(n));
-  }
-  int64_t between(int64_t first, int64_t last) {
-    return first + below(last - first + 1);
-  }
-  bool one_in(int64_t n) {
-    return below(n) == 0;
-  }
-  template <typename T>
-  T one_of(std::initializer_list<T> values) {
-    return values.begin()[below(static_cast<int64_t>(values.size()))];
-  }
-  uint64_t bits() {
-    return engine_();
-  }
-
- private:
-  std::mt19937_64 engine_;
-};
 
 // A context tensor is multiplied, masked or gathered with; attention adds it
 // to its logits, which an index or the layout of an image does not fit.
@@ -65,20 +37,22 @@ std::vector<int64_t> draw_routing(
   return indices;
 }
 
-bool is_possible(const Program& program, Kind kind) {
+bool is_possible(const StackSpec& stack, Kind kind) {
   const auto& domain = traits(kind).domain;
-  if (domain != Domain::kBoth && domain != program.domain) {
+  if (domain != Domain::kBoth && domain != stack.domain) {
     return false;
   }
-  return kind != Kind::kScriptContext || !program.context.empty();
+  return kind != Kind::kScriptContext || !stack.context.empty();
 }
 
-BranchSpec draw_branch(Dice& dice, const Program& program) {
+}  // namespace
+
+BranchSpec draw_branch(Dice& dice, const StackSpec& stack) {
   BranchSpec spec;
   do {
-    spec.kind = static_cast<Kind>(dice.below(kKindCount));
-    spec.context = draw_routing(dice, spec.kind, program.context);
-  } while (!is_possible(program, spec.kind) ||
+    spec.kind = static_cast<Kind>(dice.below(kFirstKinds));
+    spec.context = draw_routing(dice, spec.kind, stack.context);
+  } while (!is_possible(stack, spec.kind) ||
            (spec.kind == Kind::kScriptContext && spec.context.empty()));
   spec.frozen = dice.one_in(4)
                     ? dice.one_of({Frozen::kFirstParameter, Frozen::kAll})
@@ -88,6 +62,8 @@ BranchSpec draw_branch(Dice& dice, const Program& program) {
   spec.dropout = dice.one_of({0.1, 0.3, 0.5, 0.75});
   return spec;
 }
+
+namespace {
 
 void draw_blocks(Dice& dice, Program& program) {
   const auto branch = [&] {
@@ -164,17 +140,6 @@ void draw_options(Dice& dice, Program& program) {
   program.options.verify_constant_buffers(dice.one_in(4));
 }
 
-// Which blocks keep what. Drawn last, so that all else of a seed stays as it
-// was before there were such options.
-void draw_kept(Dice& dice, Program& program) {
-  if (dice.one_in(3)) {
-    program.options.save_every(dice.between(1, 3));
-  }
-  if (dice.one_in(3)) {
-    program.options.store_last(dice.between(1, 3));
-  }
-}
-
 // y = x exp(tanh(v / 4)) + v: the affine coupling, for branches of any kind.
 struct AffineOfOneWidth : Coupling {
   static Tensor doubled(const Tensor& value) {
@@ -200,10 +165,25 @@ struct AffineOfOneWidth : Coupling {
   }
 };
 
+}  // namespace
+
+// Drawn behind the above, so that all else of a seed stays as it was before
+// there were such options.
+void draw_kept(Dice& dice, ReversibleOptions& options) {
+  if (dice.one_in(3)) {
+    options.save_every(dice.between(1, 3));
+  }
+  if (dice.one_in(3)) {
+    options.store_last(dice.between(1, 3));
+  }
+}
+
+namespace {}  // namespace
+
 // How streams take up values. Drawn after all else, for the same reason.
-void draw_arithmetic(Dice& dice, Program& program) {
-  auto& options = program.options;
-  if (program.dtype == at::kFloat && dice.one_in(4)) {
+void draw_arithmetic(Dice& dice, StackSpec& stack) {
+  auto& options = stack.options;
+  if (stack.dtype == at::kFloat && dice.one_in(4)) {
     options.stream_dtype(at::kDouble);
   }
   switch (dice.below(8)) {
@@ -217,12 +197,14 @@ void draw_arithmetic(Dice& dice, Program& program) {
       options.coupling(std::make_shared<AffineOfOneWidth>());
       break;
     case 2:
-      options.fraction_bits(program.dtype == at::kFloat ? 8 : 30);
+      options.fraction_bits(stack.dtype == at::kFloat ? 8 : 30);
       break;
     default:
       break;
   }
 }
+
+namespace {
 
 void draw_derivative(Dice& dice, Program& program) {
   const bool smooth = program.dtype == at::kDouble;
@@ -261,8 +243,9 @@ Program draw(uint64_t seed) {
   draw_options(dice, program);
   draw_derivative(dice, program);
   draw_surroundings(dice, program);
-  draw_kept(dice, program);
+  draw_kept(dice, program.options);
   draw_arithmetic(dice, program);
+  draw_words(dice, program);
   return program;
 }
 

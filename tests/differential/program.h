@@ -3,9 +3,12 @@
 #include <torchrev/torchrev.h>
 
 #include <cstdint>
+#include <memory>
 #include <ostream>
 #include <utility>
 #include <vector>
+
+#include "kinds.h"
 
 /// The description of one random program: a reversible stack, what goes into
 /// it and what is asked of it. Drawn from one integer, so that a failure is
@@ -15,56 +18,9 @@ namespace torchrev {
 namespace test {
 namespace differential {
 
-/// What a branch is made of; see `traits`.
-enum class Kind {
-  kLinear,
-  kMlp,
-  kAttention,
-  kConvolution,
-  kBatchNorm,
-  kCumulativeBatchNorm,
-  kCounter,
-  kDrift,
-  kDropout,
-  kTwoDropouts,
-  kNoise,
-  kTanh,
-  kStrides,
-  kConstant,
-  kIdentity,
-  kIgnoresInput,
-  kWithoutGraph,
-  kUnusedParameter,
-  kFunction,
-  kNonLeafFunction,
-  kBufferFunction,
-  kContextModule,
-  kTwoContextModule,
-  kContextFunction,
-  kScript,
-  kScriptDropout,
-  kScriptState,
-  kScriptBatchNorm,
-  kScriptContext,
-};
-constexpr int kKindCount = static_cast<int>(Kind::kScriptContext) + 1;
-
-/// Streams are tokens [N, T, C] or images [N, C, H, W].
-enum class Domain { kTokens, kImages, kBoth };
-
-struct Traits {
-  const char* name;
-  Domain domain = Domain::kBoth;
-  /// How many context tensors it is routed; -1 for the whole list.
-  int context = 0;
-  /// Whether it draws random numbers.
-  bool draws = false;
-  /// Whether Branch::clone copies everything: not what a function captures.
-  bool cloneable = true;
-};
-const Traits& traits(Kind kind);
-
 enum class Frozen { kNothing, kFirstParameter, kAll };
+
+struct StackSpec;
 
 struct BranchSpec {
   Kind kind;
@@ -74,10 +30,29 @@ struct BranchSpec {
   double dropout;
   /// Indices of the context tensors that it is routed.
   std::vector<int64_t> context;
+  /// Of a branch that is made of a stack.
+  std::shared_ptr<const StackSpec> stack;
 };
 
 /// A context tensor. An encoding is the result of an encoder: not a leaf.
 enum class ContextKind { kMask, kIndex, kUndefined, kLeaf, kEncoding };
+
+/// A stack: that of a program, or one within a branch.
+struct StackSpec {
+  Domain domain;
+  /// Of one stream.
+  std::vector<int64_t> shape;
+  at::ScalarType dtype;
+  std::vector<BranchSpec> branches;
+  /// F and G of each block: indices into `branches`, which may repeat.
+  std::vector<std::pair<std::size_t, std::size_t>> blocks;
+  std::vector<ContextKind> context;
+  ReversibleOptions options;
+  /// Of a stack within a branch: whether the branch is its inverse, and whether
+  /// its branches are functions of parameters that the branch hands them.
+  bool inverse = false;
+  bool inner_of_function = false;
+};
 
 /// How an input lies in memory.
 enum class Layout {
@@ -103,6 +78,13 @@ enum class Derivative {
   kGradPart,
   kPenalty,
   kHessianVector,
+  // Several passes over one graph: for one part after the other, for the
+  // streams that go in and then for the rest, and the other way round.
+  kParts,
+  kInputsFirst,
+  kInputsLast,
+  // For the inputs, and then from each inner node that uses a leaf.
+  kInnerNodes,
 };
 
 /// Which forwards and backwards there are, and in which order.
@@ -115,33 +97,61 @@ enum class Schedule {
   kChained,
 };
 
-struct Program {
+/// What happens to the model, its context or outputs between forward and
+/// backward.
+enum class Change {
+  kNothing,
+  /// A parameter becomes another tensor, trained or frozen.
+  kReplaced,
+  /// The member of a C++ module alone, not what is registered.
+  kMemberReplaced,
+  kReplacedAndRestored,
+  kParameterWritten,
+  kParameterFlagged,
+  kBufferWritten,
+  kContextWritten,
+  kOutputWritten,
+};
+
+/// Where a branch of kind kFuse throws.
+enum class Interruption { kNone, kSecondForward, kFirstBackward };
+
+struct Program : StackSpec {
   uint64_t seed;
-  Domain domain;
-  /// Of one stream.
-  std::vector<int64_t> shape;
-  at::ScalarType dtype;
-  std::vector<BranchSpec> branches;
-  /// F and G of each block: indices into `branches`, which may repeat.
-  std::vector<std::pair<std::size_t, std::size_t>> blocks;
-  std::vector<ContextKind> context;
   Entry entry;
-  ReversibleOptions options;
+  /// Whether the first, and the second call of the entry is that of the
+  /// inverse.
+  bool inverses[2];
   /// Of x1 and x2; an entry that takes one tensor uses the first.
   InputSpec inputs[2];
   bool same_input;
   /// Whether y1 and y2 reach the loss.
   bool in_loss[2];
+  /// Whether what branches keep of their graphs does.
+  bool auxiliary_in_loss;
   Derivative derivative;
   Schedule schedule;
+  /// How often all of it is done, the parameters shrinking in between.
+  int64_t steps;
+  Change change;
+  /// Chooses among what may change.
+  uint64_t changed;
+  /// Of a replaced parameter.
+  bool replaced_by_trained;
+  Interruption interruption;
   /// Bit i: whether gradients are asked for tensor i modulo 64.
   uint64_t part;
+  /// Of passes from inner nodes: their order, and whether they retain.
+  int64_t order;
+  bool retains;
   /// Whether the oracle's branches are clones, not built a second time.
   bool cloned;
   bool autocast;
   /// Random numbers are drawn, modes switched between forward and backward.
   bool draws_between;
   bool switches_modes;
+  /// A forward in evaluation mode and without gradients comes between, too.
+  bool validates_between;
   bool hooks;
   bool anomaly_mode;
   bool other_thread;
@@ -153,6 +163,10 @@ struct Program {
     return derivative == Derivative::kPenalty ||
            derivative == Derivative::kHessianVector;
   }
+  /// Whether branches run in chunks, which round otherwise than the whole.
+  bool in_chunks() const {
+    return options.chunks_f() > 1 || options.chunks_g() > 1;
+  }
 };
 
 /// The program of `seed`. Leaves torch's generators alone.
@@ -160,6 +174,24 @@ Program draw(uint64_t seed);
 
 /// Every choice, one line a branch.
 std::ostream& operator<<(std::ostream& stream, const Program& program);
+
+/// Calls visit(spec) for each branch of `stack` and of the stacks in it.
+template <typename Visit>
+void for_each_branch(const StackSpec& stack, const Visit& visit) {
+  for (const auto& branch : stack.branches) {
+    visit(branch);
+    if (branch.stack) {
+      for_each_branch(*branch.stack, visit);
+    }
+  }
+}
+
+template <typename Holds>
+bool any_branch(const StackSpec& stack, const Holds& holds) {
+  bool any = false;
+  for_each_branch(stack, [&](const BranchSpec& spec) { any |= holds(spec); });
+  return any;
+}
 
 }  // namespace differential
 }  // namespace test

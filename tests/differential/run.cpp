@@ -1,6 +1,9 @@
 #include "run.h"
 
+#include "changes.h"
 #include "forward.h"
+#include "later_modules.h"
+#include "passes.h"
 #include "support/autocast.h"
 #include "surroundings.h"
 
@@ -13,39 +16,51 @@ namespace {
 // One run of a program.
 class Execution {
  public:
-  Execution(Way way, const Program& program, const Model& model)
+  Execution(
+      Way way,
+      const Program& program,
+      const Model& model,
+      DrawLog* log = nullptr)
       : way_(way),
         program_(program),
         model_(model),
+        log_(log),
         arguments_(build_arguments(program)) {
     leaves_ = arguments_.leaves;
+    inputs_ = leaves_.size() - arguments_.context.size();
     leaves_.insert(leaves_.end(), model.leaves.begin(), model.leaves.end());
   }
 
   Record operator()();
 
  private:
+  void step();
+  void shrink_parameters();
   // One loss for each backward pass, in order.
   std::vector<Tensor> forwards();
-  std::vector<Tensor> forward(const std::vector<Tensor>& x);
+  std::vector<Tensor> forward(const std::vector<Tensor>& x, int call);
   Tensor loss(const std::vector<Tensor>& y) const;
-  void backwards(const std::vector<Tensor>& losses);
-  void differentiate(const Tensor& loss, bool retain);
-  std::vector<Tensor> part(bool leaves_only) const;
-  std::vector<Tensor> gradients(
-      const Tensor& of, bool retain, bool create_graph);
-  void second_order(const Tensor& loss, bool retain);
+  void between();
+  void validate();
+  void interrupted_forward();
+  void interrupted_backward(const Tensor& loss);
+  void backwards(std::vector<Tensor> losses);
   void add_hooks();
   void count_calls(const Tensor& tensor);
-  void add_gradient(const std::string& name, const Tensor& gradient);
   void collect_gradients();
-  void collect_state();
 
   Way way_;
   const Program& program_;
   const Model& model_;
+  // Null for a run that is alone: the seed then tells what it draws.
+  DrawLog* log_;
   Arguments arguments_;
   std::vector<NamedTensor> leaves_;
+  // How many of them, the first ones, belong to the streams.
+  std::size_t inputs_;
+  // Of the last forward.
+  std::vector<Tensor> context_;
+  std::vector<Tensor> outputs_;
   std::shared_ptr<int64_t> hook_calls_ = std::make_shared<int64_t>(0);
   Record record_;
 };
@@ -54,153 +69,182 @@ Record Execution::operator()() {
   if (program_.hooks) {
     add_hooks();
   }
-  torch::manual_seed(program_.seed);
+  if (!log_) {
+    torch::manual_seed(program_.seed);
+  }
   try {
     const AnomalyMode anomaly_mode(program_.anomaly_mode);
-    const auto losses = forwards();
-    if (program_.draws_between) {
-      torch::randn({3});
+    step();
+    for (int64_t i = 1; i < program_.steps; ++i) {
+      shrink_parameters();
+      step();
     }
-    set_modes(program_, model_, program_.switches_modes);
-    call(program_.other_thread, [&] { backwards(losses); });
   } catch (const std::exception& error) {
     record_.error = message_of(error);
   }
   collect_gradients();
-  collect_state();
+  record_.add_state(model_);
+  if (!log_) {
+    record_.generator = at::detail::getDefaultCPUGenerator().get_state();
+  }
   return std::move(record_);
 }
 
-std::vector<Tensor> Execution::forward(const std::vector<Tensor>& x) {
+void Execution::step() {
+  set_modes(program_, model_, /*opposite=*/false);
+  record_.in_backward = false;
+  auto losses = forwards();
+  between();
+  set_modes(program_, model_, program_.switches_modes);
+  record_.in_backward = true;
+  call(program_.other_thread, [&] { backwards(std::move(losses)); });
+}
+
+// By a number, not by gradients, which differ in their rounding.
+void Execution::shrink_parameters() {
+  const at::NoGradGuard no_grad;
+  for (const auto& leaf : model_.leaves) {
+    leaf.tensor.mul_(0.9);
+  }
+}
+
+std::vector<Tensor> Execution::forward(const std::vector<Tensor>& x, int call) {
   const Autocast autocast(program_.autocast);
-  const auto context = encode(program_, arguments_);
-  for (std::size_t i = 0; i < context.size(); ++i) {
+  const DrawScope draws(log_);
+  context_ = encode(program_, arguments_);
+  for (std::size_t i = 0; i < context_.size(); ++i) {
     if (program_.context[i] == ContextKind::kEncoding) {
-      leaves_.push_back({"encoding " + std::to_string(i), context[i]});
+      leaves_.push_back({"encoding " + std::to_string(i), context_[i]});
       if (program_.hooks) {
-        count_calls(context[i]);
+        count_calls(context_[i]);
       }
     }
   }
-  const auto y = outputs(way_, program_, model_, x, context);
-  for (std::size_t i = 0; i < y.size(); ++i) {
+  outputs_ =
+      outputs(way_, program_, model_, program_.inverses[call], x, context_);
+  for (std::size_t i = 0; i < outputs_.size(); ++i) {
     record_.outputs.push_back(
-        {"output " + std::to_string(i), y[i].detach().clone()});
+        {"output " + std::to_string(i), outputs_[i].detach().clone()});
   }
-  return y;
+  return outputs_;
 }
 
 std::vector<Tensor> Execution::forwards() {
-  const auto first = forward(arguments_.streams);
+  const auto& x = arguments_.streams;
+  const auto first = forward(x, 0);
   switch (program_.schedule) {
     case Schedule::kOnce:
       return {loss(first)};
     case Schedule::kRetained:
       return {loss(first), loss(first)};
     case Schedule::kTwoForwards:
-      return {loss(first), loss(forward(arguments_.streams))};
+      return {loss(first), loss(forward(x, 1))};
     case Schedule::kSecondBackwardFirst:
-      return {loss(forward(arguments_.streams)), loss(first)};
+      return {loss(forward(x, 1)), loss(first)};
     case Schedule::kSumOfTwo:
-      return {loss(first) + loss(forward(arguments_.streams))};
+      return {loss(first) + loss(forward(x, 1))};
     default:
-      return {loss(forward(first))};
+      return {loss(forward(first, 1))};
   }
 }
 
 Tensor Execution::loss(const std::vector<Tensor>& y) const {
-  if (y.size() == 1) {
-    return weighted_sum(y);
-  }
   std::vector<Tensor> chosen;
   for (std::size_t i = 0; i < y.size(); ++i) {
-    if (program_.in_loss[i]) {
+    if (y.size() == 1 || program_.in_loss[i]) {
       chosen.push_back(y[i]);
     }
   }
-  return weighted_sum(chosen);
+  auto sum = weighted_sum(chosen);
+  if (program_.auxiliary_in_loss) {
+    for (const auto& tensor : auxiliaries(model_)) {
+      sum = sum + 0.1 * tensor.sum();
+    }
+  }
+  return sum;
 }
 
-void Execution::backwards(const std::vector<Tensor>& losses) {
-  for (std::size_t i = 0; i < losses.size(); ++i) {
-    // What does not depend on anything that requires grad has no backward.
-    if (losses[i].requires_grad()) {
-      const bool last = i + 1 == losses.size();
-      differentiate(
-          losses[i], !last && program_.schedule == Schedule::kRetained);
-    }
+void Execution::between() {
+  if (program_.draws_between) {
+    torch::randn({3});
+  }
+  if (program_.interruption == Interruption::kSecondForward) {
+    interrupted_forward();
+  }
+  if (program_.validates_between) {
+    validate();
+  }
+  make_change(program_, model_, context_, outputs_);
+  outputs_.clear();
+  context_.clear();
+}
+
+void Execution::validate() {
+  const at::NoGradGuard no_grad;
+  const DrawScope draws(log_);
+  for (const auto& branch : model_.branches) {
+    branch.module()->eval();
+  }
+  const auto y = outputs(
+      way_,
+      program_,
+      model_,
+      program_.inverses[0],
+      arguments_.streams,
+      encode(program_, arguments_));
+  for (const auto& output : y) {
+    record_.outputs.push_back({"output of evaluation", output.clone()});
   }
 }
 
-void Execution::differentiate(const Tensor& loss, bool retain) {
-  switch (program_.derivative) {
-    case Derivative::kBackward:
-      loss.backward({}, retain);
-      break;
-    case Derivative::kBackwardPart:
-      if (const auto leaves = part(/*leaves_only=*/true); !leaves.empty()) {
-        torch::autograd::backward({loss}, {}, retain, false, leaves);
-      }
-      break;
-    case Derivative::kGradPart:
-      gradients(loss, retain, /*create_graph=*/false);
-      break;
-    default:
-      second_order(loss, retain);
+void Execution::interrupted_forward() {
+  fuse_is_blown() = true;
+  try {
+    outputs(
+        way_,
+        program_,
+        model_,
+        program_.inverses[0],
+        arguments_.streams,
+        encode(program_, arguments_));
+  } catch (const std::exception& error) {
+    record_.interruption = message_of(error);
   }
+  fuse_is_blown() = false;
 }
 
-// penalty = sum of |d loss / d part|^2, or the product of the Hessian with a
-// fixed vector.
-void Execution::second_order(const Tensor& loss, bool retain) {
-  std::vector<Tensor> differentiable;
-  for (const auto& gradient : gradients(loss, true, /*create_graph=*/true)) {
-    if (gradient.defined() && gradient.requires_grad()) {
-      differentiable.push_back(gradient);
-    }
-  }
-  if (program_.derivative == Derivative::kHessianVector) {
-    if (!differentiable.empty()) {
-      gradients(weighted_sum(differentiable), retain, false);
-    }
+// Plain autograd runs no branch again: nothing to interrupt.
+void Execution::interrupted_backward(const Tensor& loss) {
+  const auto x = arguments_.leaves[0].tensor;
+  if (way_ == Way::kPlain || !x.requires_grad()) {
     return;
   }
-  auto total = loss;
-  for (const auto& gradient : differentiable) {
-    total = total + gradient.square().sum();
-  }
-  total.backward({}, retain);
-}
-
-std::vector<Tensor> Execution::part(bool leaves_only) const {
-  std::vector<Tensor> chosen;
-  for (std::size_t i = 0; i < leaves_.size(); ++i) {
-    const auto& tensor = leaves_[i].tensor;
-    const bool wanted = (program_.part >> (i % 64)) & 1;
-    if (wanted && tensor.defined() && tensor.requires_grad() &&
-        (tensor.is_leaf() || !leaves_only)) {
-      chosen.push_back(tensor);
+  fuse_is_blown() = true;
+  try {
+    torch::autograd::grad({loss}, {x}, {}, true, false, /*allow_unused=*/true);
+  } catch (const std::exception& error) {
+    const auto message = message_of(error);
+    if (!Mentions(message, {"the fuse has blown", "of block"})) {
+      record_.interruption = message;
     }
   }
-  return chosen;
+  fuse_is_blown() = false;
 }
 
-std::vector<Tensor> Execution::gradients(
-    const Tensor& of, bool retain, bool create_graph) {
-  const auto chosen = part(/*leaves_only=*/false);
-  if (chosen.empty()) {
-    return {};
-  }
-  auto result = torch::autograd::grad(
-      {of}, chosen, {}, retain, create_graph, /*allow_unused=*/true);
-  std::size_t next = 0;
-  for (const auto& leaf : leaves_) {
-    if (next < chosen.size() && leaf.tensor.is_same(chosen[next])) {
-      const auto& gradient = result[next++];
-      add_gradient("grad() of " + leaf.name, gradient);
+void Execution::backwards(std::vector<Tensor> losses) {
+  Passes passes(way_, program_, leaves_, inputs_, record_);
+  for (std::size_t i = 0; i < losses.size(); ++i) {
+    auto loss = std::move(losses[i]);
+    // What does not depend on anything that requires grad has no backward.
+    if (!loss.requires_grad()) {
+      continue;
     }
+    if (program_.interruption == Interruption::kFirstBackward && i == 0) {
+      interrupted_backward(loss);
+    }
+    const bool last = i + 1 == losses.size();
+    passes(std::move(loss), !last && program_.schedule == Schedule::kRetained);
   }
-  return result;
 }
 
 void Execution::add_hooks() {
@@ -221,35 +265,11 @@ void Execution::count_calls(const Tensor& tensor) {
   }
 }
 
-void Execution::add_gradient(const std::string& name, const Tensor& gradient) {
-  if (gradient.defined()) {
-    record_.gradients.push_back({name, gradient.detach().clone()});
-  }
-}
-
 void Execution::collect_gradients() {
   record_.hook_calls = *hook_calls_;
   for (auto& leaf : leaves_) {
     if (leaf.tensor.defined() && leaf.tensor.is_leaf()) {
-      add_gradient(".grad of " + leaf.name, leaf.tensor.grad());
-    }
-  }
-}
-
-void Execution::collect_state() {
-  record_.generator = at::detail::getDefaultCPUGenerator().get_state();
-  for (std::size_t i = 0; i < model_.branches.size(); ++i) {
-    const auto name = " of branch " + std::to_string(i);
-    const auto& branch = model_.branches[i];
-    for (const auto& buffer : branch.buffers()) {
-      record_.state.push_back({"buffer" + name, buffer.clone()});
-    }
-    for (const auto& value : branch.callable().attributes()) {
-      if (value.isTensor()) {
-        record_.state.push_back({"attribute" + name, value.toTensor().clone()});
-      } else {
-        record_.attributes.push_back(c10::str(value, name));
-      }
+      record_.add_gradient(".grad of " + leaf.name, leaf.tensor.grad());
     }
   }
 }
@@ -258,6 +278,12 @@ void Execution::collect_state() {
 
 Record run(Way way, const Program& program, const Model& model) {
   return Execution(way, program, model)();
+}
+
+std::function<Record()> prepare(
+    Way way, const Program& program, const Model& model, DrawLog& log) {
+  const auto execution = std::make_shared<Execution>(way, program, model, &log);
+  return [execution] { return (*execution)(); };
 }
 
 }  // namespace differential

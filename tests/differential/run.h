@@ -1,6 +1,8 @@
 #pragma once
 
-#include "build.h"
+#include "draws.h"
+#include "plain.h"
+#include "record.h"
 
 /// Runs a program, with the library or with plain autograd.
 
@@ -8,25 +10,12 @@ namespace torchrev {
 namespace test {
 namespace differential {
 
-/// What a program computed and what it left behind.
-struct Record {
-  /// Of the exception that ended it, if any.
-  std::string error;
-  std::vector<NamedTensor> outputs;
-  /// Those that there are, in the order in which they came; `.grad` last.
-  std::vector<NamedTensor> gradients;
-  /// Buffers and the tensors among TorchScript attributes.
-  std::vector<NamedTensor> state;
-  /// The other attributes, and train / eval modes.
-  std::vector<std::string> attributes;
-  /// The state of the CPU generator.
-  Tensor generator;
-  int64_t hook_calls = 0;
-};
-
-enum class Way { kReversible, kPlain };
-
 Record run(Way way, const Program& program, const Model& model);
+
+/// A run beside others, which draws by `log`. It is ready to start: what its
+/// arguments take from the generator has been drawn.
+std::function<Record()> prepare(
+    Way way, const Program& program, const Model& model, DrawLog& log);
 
 }  // namespace differential
 }  // namespace test

@@ -6,23 +6,23 @@ namespace torchrev {
 namespace test {
 namespace differential {
 
-namespace {
-
-torch::jit::Module plain_script(const Program& program) {
+torch::jit::Module plain_script(const StackSpec& stack) {
   torch::jit::Module module("Script");
   module.register_attribute("training", c10::BoolType::get(), true);
   module.register_parameter(
-      "weight", sample_weight(program), /*is_buffer=*/false);
+      "weight", sample_weight(stack), /*is_buffer=*/false);
   return module;
 }
 
-torch::jit::Module batch_norm_script(const Program& program) {
-  auto module = plain_script(program);
-  const auto options = at::TensorOptions(program.dtype);
-  module.register_buffer("mean", torch::zeros({channels(program)}, options));
-  module.register_buffer("var", torch::ones({channels(program)}, options));
+namespace {
+
+torch::jit::Module batch_norm_script(const StackSpec& stack) {
+  auto module = plain_script(stack);
+  const auto options = at::TensorOptions(stack.dtype);
+  module.register_buffer("mean", torch::zeros({channels(stack)}, options));
+  module.register_buffer("var", torch::ones({channels(stack)}, options));
   // Tokens have their channels last.
-  const bool tokens = program.domain == Domain::kTokens;
+  const bool tokens = stack.domain == Domain::kTokens;
   const std::string before = tokens ? "x.transpose(1, 2)" : "x";
   const std::string after = tokens ? "y.transpose(1, 2)" : "y";
   module.define(
@@ -38,9 +38,9 @@ torch::jit::Module batch_norm_script(const Program& program) {
 
 // An attribute that is counted up, a buffer that is replaced and one that is
 // updated in place; the output depends on the former two.
-torch::jit::Module state_script(const Program& program) {
-  auto module = plain_script(program);
-  const auto options = at::TensorOptions(program.dtype);
+torch::jit::Module state_script(const StackSpec& stack) {
+  auto module = plain_script(stack);
+  const auto options = at::TensorOptions(stack.dtype);
   module.register_attribute("calls", c10::IntType::get(), 0);
   module.register_buffer("level", torch::ones({1}, options));
   module.register_buffer("total", torch::zeros({1}, options));
@@ -57,14 +57,17 @@ torch::jit::Module state_script(const Program& program) {
 }  // namespace
 
 torch::jit::Module build_script(
-    const Program& program, const BranchSpec& spec) {
+    const StackSpec& stack, const BranchSpec& spec) {
+  if (static_cast<int>(spec.kind) >= kFirstKinds) {
+    return build_later_script(stack, spec);
+  }
   if (spec.kind == Kind::kScriptBatchNorm) {
-    return batch_norm_script(program);
+    return batch_norm_script(stack);
   }
   if (spec.kind == Kind::kScriptState) {
-    return state_script(program);
+    return state_script(stack);
   }
-  auto module = plain_script(program);
+  auto module = plain_script(stack);
   if (spec.kind == Kind::kScriptDropout) {
     module.define(
         "def forward(self, x):\n"

@@ -1,5 +1,5 @@
 #include "fake_device/hopping.h"
-#include "stack/backward_in_parts.h"
+#include "support/backward_in_parts.h"
 #include "support/oracle.h"
 
 // Work on several streams is ordered by events, and memory that a stream still

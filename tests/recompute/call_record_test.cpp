@@ -207,7 +207,7 @@ TEST_F(ReplayTest, LeavesParametersThatTheCallWroteToAsItFindsThem) {
       {weight});
   CallRecord record(place, branch, x, {});
   call(record);
-  record.wrote_to({weight});
+  record.wrote({{weight, 1}});
   const auto version = weight._version();
   replay(record);
   EXPECT_TRUE(BitEqual(weight, torch::full({kWidth}, 2.f)));

@@ -161,6 +161,93 @@ TEST_F(FirstCallTest, OfAFunctionIsVerifiedForEachBranchThatIsCalledAgain) {
   EXPECT_EQ(runs_of_step(held), 1);
 }
 
+// Differentiates within its forward, and counts its calls before it does.
+struct DifferentiatesImpl : torch::nn::Module {
+  DifferentiatesImpl()
+      : weight(register_parameter(
+            "weight", torch::linspace(1, 2, kWidth, at::kDouble))),
+        calls(register_buffer("calls", torch::zeros({}, at::kDouble))) {}
+  Tensor forward(const Tensor& x) {
+    calls.add_(1);
+    const auto sum = (x * weight).sin().sum();
+    return torch::autograd::grad({sum}, {x}, {}, true, true)[0] / calls.clone();
+  }
+  Tensor weight, calls;
+};
+TORCH_MODULE(Differentiates);
+
+// The same in a stack within a branch, where nothing is verified.
+struct AroundImpl : torch::nn::Module {
+  explicit AroundImpl(bool reversible)
+      : reversible(reversible), f(register_module("f", Differentiates())) {}
+  Tensor forward(const Tensor& x) {
+    const auto run =
+        reversible ? reversible_block : additive_coupling_of_branches;
+    const auto [y1, y2] = run(f, f, x, x.tanh(), {}, {});
+    return 0.1 * (y1 + y2);
+  }
+  static std::tuple<Tensor, Tensor> additive_coupling_of_branches(
+      const Branch& f,
+      const Branch& g,
+      const Tensor& x1,
+      const Tensor& x2,
+      at::TensorList context,
+      const ReversibleOptions&) {
+    return additive_coupling(f, g, x1, x2, context);
+  }
+  bool reversible;
+  Differentiates f;
+};
+TORCH_MODULE(Around);
+
+class UnverifiedTest : public FirstCallTest {
+ protected:
+  void expect_matches_plain(
+      const Blocks& ours,
+      const Blocks& plains,
+      const ReversibleOptions& options = {}) const {
+    for (int step = 0; step < 3; ++step) {
+      EXPECT_TRUE(Matches(
+          train(reversible(ours, options), inputs, parameters_of(ours)),
+          train(plain(plains), inputs, parameters_of(plains)),
+          kFloat64Tolerance));
+      EXPECT_TRUE(BitEqual(ours[0].f.buffers(), plains[0].f.buffers()));
+    }
+  }
+};
+
+TEST_F(UnverifiedTest, BranchThatDifferentiatesIsGivenItsGraph) {
+  const auto blocks = [] {
+    return Blocks{{Differentiates(), Differentiates()}};
+  };
+  expect_matches_plain(
+      blocks(), blocks(), ReversibleOptions().verify_first_call(false));
+}
+
+TEST_F(UnverifiedTest, StackWithinABranchMayDifferentiate) {
+  expect_matches_plain({{Around(true), sine}}, {{Around(false), sine}});
+}
+
+TEST_F(UnverifiedTest, ErrorOfABranchLeavesTheStateOfOneCall) {
+  bool throws = false;
+  Differentiates f;
+  const Branch failing = Branch::function(
+      [&, calls = f->calls](const Tensor& x, auto, at::TensorList parameters) {
+        calls.add_(1);
+        TORCH_CHECK(!throws, "stop");
+        return (x * parameters[0]).tanh();
+      },
+      {f->weight},
+      {f->calls});
+  const auto options = ReversibleOptions().verify_first_call(false);
+  reversible_block(failing, sine, inputs.x1, inputs.x2, {}, options);
+  throws = true;
+  EXPECT_THROW(
+      reversible_block(failing, sine, inputs.x1, inputs.x2, {}, options),
+      c10::Error);
+  EXPECT_EQ(f->calls.item<double>(), 2);
+}
+
 }  // namespace TORCHREV_TEST_FILE
 }  // namespace test
 }  // namespace torchrev

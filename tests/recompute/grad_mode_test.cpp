@@ -177,6 +177,71 @@ TEST_F(GradModeTest, InitialisationByTheFirstForwardMatchesPlain) {
   }
 }
 
+// Sets its weight, once, to what suits its input.
+Tensor initialise(UnitImpl& self, const Tensor& x) {
+  if (self.count.item<double>() == 0) {
+    const at::NoGradGuard no_grad;
+    self.weight.copy_(1 / (1 + x.std(0)));
+    self.count.fill_(1);
+  }
+  return (x * self.weight).tanh();
+}
+
+// The second pass reads what the recompute has saved after it wrote.
+TEST_F(GradModeTest, SecondDerivativesOfABranchThatInitialisesMatchPlain) {
+  const auto product = [this](auto stack_of) {
+    const Blocks blocks = {
+        {Unit(initialise), Unit(initialise)},
+        {Unit(initialise), Unit(initialise)}};
+    auto wanted = parameters_of(blocks);
+    wanted.insert(wanted.end(), {inputs.x1, inputs.x2});
+    const auto [y1, y2] = stack_of(blocks)(inputs);
+    const auto first = torch::autograd::grad(
+        {weighted_sum({y1, y2})}, wanted, {}, true, /*create_graph=*/true);
+    return torch::autograd::grad({weighted_sum(first)}, wanted);
+  };
+  EXPECT_TRUE(AllClose(
+      product([](const Blocks& blocks) { return reversible(blocks); }),
+      product([](const Blocks& blocks) { return plain(blocks); }),
+      kFloat64Tolerance));
+}
+
+// An evaluation that comes between forward and backward writes again what is
+// there already.
+TEST_F(GradModeTest, EvaluationMayRenormaliseBetweenForwardAndBackward) {
+  const auto renormalise = [](UnitImpl& self, const Tensor& x) {
+    {
+      const at::NoGradGuard no_grad;
+      auto table = self.weight.detach().view({2, -1});
+      at::embedding_renorm_(table, torch::arange(2), 0.5, 2.0);
+    }
+    return (x * self.weight.clone()).tanh();
+  };
+  const Blocks blocks = {
+      {Unit(renormalise), Unit(renormalise)},
+      {Unit(renormalise), Unit(renormalise)}};
+  const auto parameters = parameters_of(blocks);
+  const auto expected = train(plain(blocks), inputs, parameters);
+  for (int step = 0; step < 2; ++step) {
+    const auto [y1, y2] = reversible(blocks)(inputs);
+    for (const auto& block : blocks) {
+      block.f.module()->eval();
+      block.g.module()->eval();
+    }
+    {
+      const at::NoGradGuard no_grad;
+      reversible(blocks)(inputs);
+    }
+    const auto found =
+        torch::autograd::grad({weighted_sum({y1, y2})}, parameters);
+    EXPECT_TRUE(AllClose(
+        found,
+        {expected.gradients.end() - static_cast<int64_t>(parameters.size()),
+         expected.gradients.end()},
+        kFloat64Tolerance));
+  }
+}
+
 TEST_F(GradModeTest, ParameterThatAMemberLosesIsAnError) {
   for (const bool trained : {false, true}) {
     const auto body = [](UnitImpl& self, const Tensor& x) {

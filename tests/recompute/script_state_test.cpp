@@ -34,10 +34,32 @@ Module unit(const std::string& body) {
   return module;
 }
 
+// A user's module that holds a script, as a branch has it.
+struct HolderImpl : torch::nn::Module {
+  explicit HolderImpl(const torch::jit::Module& script) : script(script) {
+    register_module("script", this->script.module());
+  }
+  Tensor forward(const Tensor& x) {
+    return script(x);
+  }
+  Branch script;
+};
+
 class ScriptStateTest : public testing::Test {
  protected:
   // Three steps against plain autograd over a copy.
   void expect_matches_plain(const std::string& body) {
+    for (const bool within_a_module : {false, true}) {
+      expect_matches_plain(body, [&](const Module& module) -> Branch {
+        return within_a_module ? Branch(std::make_shared<HolderImpl>(module))
+                               : Branch(module);
+      });
+    }
+  }
+
+  void expect_matches_plain(
+      const std::string& body,
+      const std::function<Branch(const Module&)>& branch) {
     const std::vector<Module> ours = {unit(body), unit(body)};
     std::vector<Module> twins;
     for (const auto& module : ours) {
@@ -45,7 +67,8 @@ class ScriptStateTest : public testing::Test {
       twins.push_back(module.deepcopy());
       twins.back().attr("weight").toTensor().set_requires_grad(true);
     }
-    const Blocks blocks = {{ours[0], ours[1]}}, plains = {{twins[0], twins[1]}};
+    const Blocks blocks = {{branch(ours[0]), branch(ours[1])}};
+    const Blocks plains = {{branch(twins[0]), branch(twins[1])}};
     for (int step = 0; step < 3; ++step) {
       EXPECT_TRUE(Matches(
           train(reversible(blocks), inputs, parameters_of(blocks)),
@@ -116,25 +139,38 @@ TEST_F(ScriptStateTest, BackwardThroughAnAuxiliaryLossInAnAttributeIsAnError) {
   }
 }
 
+TEST_F(ScriptStateTest, AttributeThatForwardAssignsIsReplayed) {
+  expect_matches_plain(
+      "    self.low = x.detach().amin(0)\n"
+      "    self.aux = self.aux + self.low.sum()\n"
+      "    return torch.tanh(h) + self.low + 0.1 * self.aux");
+}
+
 TEST_F(ScriptStateTest, ReplacedParameterIsThatOfForwardInTheRecompute) {
-  auto f = unit("    return torch.tanh(h)");
-  const Blocks blocks = {{f, unit("    return torch.tanh(h)")}};
-  const auto parameters = parameters_of(blocks);
-  const auto expected = train(plain(blocks), inputs, parameters);
-  for (const bool trained : {false, true}) {
-    const auto [y1, y2] = reversible(blocks)(inputs);
-    const auto other = (1.01 * parameters[0]).detach().requires_grad_(trained);
-    f.setattr("weight", other);
-    const auto gradients =
-        torch::autograd::grad({weighted_sum({y1, y2})}, parameters);
-    for (std::size_t i = 0; i < parameters.size(); ++i) {
-      EXPECT_TRUE(AllClose(
-          gradients[i],
-          expected.gradients[expected.gradients.size() - parameters.size() + i],
-          kFloat64Tolerance));
+  for (const bool within_a_module : {false, true}) {
+    auto f = unit("    return torch.tanh(h)");
+    const Branch branch =
+        within_a_module ? Branch(std::make_shared<HolderImpl>(f)) : Branch(f);
+    const Blocks blocks = {{branch, unit("    return torch.tanh(h)")}};
+    const auto parameters = parameters_of(blocks);
+    const auto expected = train(plain(blocks), inputs, parameters);
+    for (const bool trained : {false, true}) {
+      const auto [y1, y2] = reversible(blocks)(inputs);
+      const auto other =
+          (1.01 * parameters[0]).detach().requires_grad_(trained);
+      f.setattr("weight", other);
+      const auto gradients =
+          torch::autograd::grad({weighted_sum({y1, y2})}, parameters);
+      for (std::size_t i = 0; i < parameters.size(); ++i) {
+        EXPECT_TRUE(AllClose(
+            gradients[i],
+            expected
+                .gradients[expected.gradients.size() - parameters.size() + i],
+            kFloat64Tolerance));
+      }
+      EXPECT_TRUE(f.attr("weight").toTensor().is_same(other));
+      f.setattr("weight", parameters[0]);
     }
-    EXPECT_TRUE(f.attr("weight").toTensor().is_same(other));
-    f.setattr("weight", parameters[0]);
   }
 }
 

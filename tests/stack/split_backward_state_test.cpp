@@ -1,4 +1,4 @@
-#include "backward_in_parts.h"
+#include "support/backward_in_parts.h"
 
 // What parts of a backward find, keep and free. See NOTE [Inner passes].
 

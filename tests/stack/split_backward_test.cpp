@@ -1,4 +1,4 @@
-#include "backward_in_parts.h"
+#include "support/backward_in_parts.h"
 
 // See NOTE [Inner passes].
 

@@ -104,6 +104,8 @@ class TORCHREV_API ModuleCallable : public Callable {
   std::vector<c10::IValue> attributes() const override;
   void set_attributes(const std::vector<c10::IValue>& values) override;
   Identity identity() const override;
+  /// Where there is a TorchScript module in it.
+  bool needs_graph() const override;
   std::shared_ptr<torch::nn::Module> module() override;
 
  protected:

@@ -1,4 +1,4 @@
-#include "backward_in_parts.h"
+#include "support/backward_in_parts.h"
 
 #include <torch/csrc/autograd/engine.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
@@ -103,9 +103,16 @@ Parts::Parts(
 }
 
 void Parts::run(std::size_t i, bool retain, GradientSums& sums) const {
+  // Nothing flowed there.
+  if (!arrived[i].defined()) {
+    return;
+  }
   edge_list ends;
   for (const auto& edge : nodes[i]->next_edges()) {
-    if (contains(parameters, leaf_of(edge))) {
+    const auto known = [&](const Edge& end) { return end == edge; };
+    // A node may use a leaf twice: what arrives there is the sum.
+    if (contains(parameters, leaf_of(edge)) &&
+        std::none_of(ends.begin(), ends.end(), known)) {
       ends.push_back(edge);
     }
   }
@@ -120,7 +127,7 @@ std::vector<std::size_t> in_order(std::size_t count, Order order) {
   for (std::size_t i = 0; i < count; ++i) {
     indices[i] = order == Order::kLastFirst ? i : count - 1 - i;
   }
-  if (order == Order::kMixed) {
+  if (order == Order::kMixed && count > 1) {
     // From the middle up, then from the first one to the middle.
     std::rotate(
         indices.begin(),
