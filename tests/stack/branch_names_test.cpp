@@ -55,7 +55,7 @@ class BranchErrorTest : public testing::Test {
       run();
       ADD_FAILURE() << "threw nothing";
     } catch (const std::exception& error) {
-      EXPECT_EQ(typeid(error).name(), typeid(Error).name());
+      EXPECT_STREQ(typeid(error).name(), typeid(Error).name());
       const auto text = message_of(error);
       EXPECT_EQ(text.rfind(begin, 0), 0) << text;
       std::size_t at = 0;
