@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "branch/script_callable.h"
+#include "branch/script_slots.h"
 #include "check.h"
 
 namespace torchrev {

@@ -4,9 +4,9 @@
 
 #include <string>
 #include <typeinfo>
-#include <unordered_map>
 #include <utility>
 
+#include "branch/script_slots.h"
 #include "check.h"
 
 namespace torchrev {
@@ -16,72 +16,6 @@ namespace {
 
 using ScriptModule = torch::jit::Module;
 
-// Calls `visit(object, slot, is_parameter)` for each slot of the module tree
-// that holds no module. Slots are read straight from the object: looking
-// attributes up by name would cost more than a small branch.
-template <typename Visit>
-void for_each_slot(const c10::ivalue::Object& object, const Visit& visit) {
-  const auto type = object.type();
-  for (std::size_t i = 0; i < type->numAttributes(); ++i) {
-    if (type->getAttribute(i)->is_module()) {
-      for_each_slot(object.getSlot(i).toObjectRef(), visit);
-    } else {
-      visit(const_cast<c10::ivalue::Object&>(object), i, type->is_parameter(i));
-    }
-  }
-}
-
-// A tree of modules of the same types. `value`: the first of what their slots
-// hold that hold no module. A module that is in two places is one in the copy.
-using Objects = std::unordered_map<
-    const c10::ivalue::Object*,
-    c10::intrusive_ptr<c10::ivalue::Object>>;
-c10::intrusive_ptr<c10::ivalue::Object> copy_tree(
-    c10::ivalue::Object& object,
-    std::vector<c10::IValue>::const_iterator& value,
-    Objects& copies) {
-  const auto type = object.type();
-  auto& copy = copies[&object];
-  if (!copy) {
-    copy = c10::ivalue::Object::create(
-        c10::StrongTypePtr(object.compilation_unit(), type),
-        type->numAttributes());
-  }
-  const auto result = copy;
-  for (std::size_t i = 0; i < type->numAttributes(); ++i) {
-    if (type->getAttribute(i)->is_module()) {
-      const auto child = object.getSlot(i).toObject();
-      result->setSlot(i, copy_tree(*child, value, copies));
-    } else {
-      result->setSlot(i, *value++);
-    }
-  }
-  return result;
-}
-
-// Those in lists and dictionaries included.
-std::vector<Tensor> tensors_of(const ScriptModule& module, bool parameters) {
-  std::vector<Tensor> tensors;
-  const auto add = [&](const c10::IValue& value) {
-    if (value.isTensor() && value.toTensor().defined()) {
-      tensors.push_back(value.toTensor());
-    }
-    return false;
-  };
-  for_each_slot(*module._ivalue(), [&](auto& object, auto i, bool parameter) {
-    const auto& value = object.getSlot(i);
-    if (parameter != parameters) {
-      return;
-    }
-    if (value.isPtrType() && !value.isTensor()) {
-      value.visit(add);
-    } else {
-      add(value);
-    }
-  });
-  return tensors;
-}
-
 // Copies of tensors do not carry requires_grad over by themselves.
 ScriptModule deep_copy(
     const ScriptModule& module, const torch::optional<c10::Device>& device) {
@@ -90,8 +24,8 @@ ScriptModule deep_copy(
   if (device) {
     copy.to(*device);
   }
-  const auto from = tensors_of(module, /*parameters=*/true);
-  const auto to = tensors_of(copy, /*parameters=*/true);
+  const auto from = parameters_of(module);
+  const auto to = parameters_of(copy);
   for (std::size_t i = 0; i < from.size(); ++i) {
     to[i].set_requires_grad(from[i].requires_grad());
   }
@@ -213,10 +147,8 @@ class ScriptCallable final : public Callable {
   }
   std::shared_ptr<Callable> with_attributes(
       const std::vector<c10::IValue>& values) const override {
-    auto value = values.begin();
-    Objects copies;
     auto copy = std::make_shared<ScriptCallable>(*this);
-    copy->module_ = ScriptModule(copy_tree(*module_._ivalue(), value, copies));
+    copy->module_ = copy_with_slots(module_, values);
     copy->mirror_ = nullptr;
     return copy;
   }
@@ -287,30 +219,6 @@ const ScriptModule* script_of(const torch::nn::Module& module) {
   return typeid(module) == typeid(ScriptMirror)
              ? &static_cast<const ScriptMirror&>(module).script()
              : nullptr;
-}
-
-std::vector<Tensor> parameters_of(const ScriptModule& module) {
-  return tensors_of(module, /*parameters=*/true);
-}
-
-std::vector<Tensor> buffers_of(const ScriptModule& module) {
-  return tensors_of(module, /*parameters=*/false);
-}
-
-std::vector<c10::IValue> slots_of(const ScriptModule& module) {
-  std::vector<c10::IValue> values;
-  for_each_slot(*module._ivalue(), [&](auto& object, auto i, bool) {
-    values.push_back(object.getSlot(i));
-  });
-  return values;
-}
-
-void set_slots(
-    const ScriptModule& module,
-    std::vector<c10::IValue>::const_iterator& value) {
-  for_each_slot(*module._ivalue(), [&](auto& object, auto i, bool) {
-    object.setSlot(i, *value++);
-  });
 }
 
 bool is_script(const Callable& callable) {

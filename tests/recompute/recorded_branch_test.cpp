@@ -1,9 +1,4 @@
-#include "recompute/recorded_branch.h"
-
-#include <torch/csrc/autograd/variable.h>
-
-#include "branch/branch_facts.h"
-#include "support/support.h"
+#include "recompute/recorded_branch_fixture.h"
 
 // A branch that runs once without a graph, and again, with one.
 
@@ -11,80 +6,10 @@ namespace torchrev {
 namespace test {
 namespace TORCHREV_TEST_FILE {
 
-using detail::LocalGraph;
 using detail::Place;
 using detail::RandomState;
-using detail::RecordedBranch;
-using torch::autograd::variable_list;
 
-constexpr int64_t kWidth = 4;
-const Place kPlace{"entry", StepId{3, Role::kF}};
-constexpr RecordedBranch::Mode kRecord{/*record=*/true, /*search=*/false};
-constexpr RecordedBranch::Mode kSearch{/*record=*/false, /*search=*/true};
-
-LocalGraph::Outer outer_of(const Tensor& tensor, bool wanted = true) {
-  return {torch::autograd::impl::gradient_edge(tensor), wanted};
-}
-
-Branch dropping() {
-  torch::nn::Sequential module(linear(kWidth), torch::nn::Dropout(0.5));
-  return module;
-}
-
-class RecordedBranchTest : public testing::Test {
- protected:
-  // `branch`, that ran for x, chunk by chunk, as a node's forward runs it: the
-  // context is handed over to the node.
-  RecordedBranch ran(
-      const Branch& branch, int64_t chunks = 1, const Place& place = kPlace) {
-    RecordedBranch recorded(place, branch, context, {chunks, 0, x}, {});
-    declared = recorded.declared();
-    const at::NoGradGuard no_grad;
-    value = recorded.chunks().map(x, [&](const Tensor& part, std::size_t) {
-      return recorded.run(part, part.sizes(), kRecord);
-    });
-    saved = recorded.release_context();
-    return recorded;
-  }
-
-  // A recompute without a gradient.
-  RecordedBranch::Recompute recompute(const RecordedBranch& recorded) const {
-    const at::NoGradGuard no_grad;
-    LocalGraph graph(/*differentiable=*/false);
-    return recorded.recompute(graph, x, saved, {});
-  }
-
-  // The gradients of `seed * value`, of x and of what is declared, of which
-  // number `only` alone is wanted if it is given.
-  std::vector<Tensor> gradients(
-      const RecordedBranch& recorded, int64_t only = -1) const {
-    LocalGraph graph(/*differentiable=*/false);
-    const auto input = graph.enter(x, outer_of(x));
-    std::vector<LocalGraph::Outer> outers;
-    for (const Tensor& tensor : declared) {
-      outers.push_back(
-          outer_of(tensor, only < 0 || only == int64_t(outers.size())));
-    }
-    const auto recompute =
-        recorded.recompute(graph, input.alias, saved, outers);
-    graph.check(kPlace, recompute.value);
-    graph.backward(seed);
-    std::vector<Tensor> gradients = {graph.gradient(input.handle)};
-    for (const auto handle : recompute.declared) {
-      gradients.push_back(graph.gradient(handle));
-    }
-    return gradients;
-  }
-
-  Tensor x = torch::randn({6, kWidth}, at::kDouble).requires_grad_();
-  Tensor seed = torch::randn({6, kWidth}, at::kDouble);
-  // Of the call.
-  variable_list context;
-  // Of the run.
-  variable_list declared;
-  variable_list saved;
-  Tensor value;
-};
+class RecordedBranchTest : public RecordedBranchFixture {};
 
 // Neither the first call, which builds a graph, nor a later one.
 TEST_F(RecordedBranchTest, RunKeepsNoGraph) {
@@ -231,90 +156,6 @@ TEST_F(RecordedBranchTest, ReleasedContextIsHeldByTheCallerAlone) {
   EXPECT_TRUE(released[0].is_same(context[0]));
   EXPECT_EQ(context[0].use_count(), held);
   EXPECT_TRUE(recorded.release_context().empty());
-}
-
-TEST_F(RecordedBranchTest, RunOfAnotherShapeIsRefused) {
-  EXPECT_THROW_WITH(
-      ran(Branch::function([](const Tensor& x, auto, auto) { return x[0]; })),
-      c10::ValueError,
-      "F of block 3 to keep the shape [6, 4]",
-      "[4]");
-}
-
-TEST_F(RecordedBranchTest, RecomputeOfAnotherShapeOrDtypeIsRefused) {
-  std::function<Tensor(const Tensor&)> fn = [](const Tensor& x) { return x; };
-  const auto recorded = ran(
-      Branch::function([&fn](const Tensor& x, auto, auto) { return fn(x); }));
-  fn = [](const Tensor& x) { return x[0]; };
-  EXPECT_THROW_WITH(
-      recompute(recorded),
-      c10::ValueError,
-      "the recompute of F of block 3 to return shape [6, 4] and dtype Double",
-      "but got [4]");
-  fn = [](const Tensor& x) { return x.to(at::kFloat); };
-  EXPECT_THROW_WITH(recompute(recorded), c10::ValueError, "and Float");
-  fn = [](const Tensor&) { return Tensor(); };
-  EXPECT_THROW_WITH(recompute(recorded), c10::ValueError, "undefined tensor");
-}
-
-TEST_F(RecordedBranchTest, BuffersOfARecomputeAreThoseOfItsForward) {
-  const auto scale = torch::full({1}, 2.0, at::kDouble);
-  const auto recorded = ran(Branch::function(
-      [scale](const Tensor& x, auto, auto) { return x * scale.add_(1); },
-      {},
-      {scale}));
-  scale.fill_(5);
-  {
-    const auto recomputed = recompute(recorded);
-    EXPECT_TRUE(BitEqual(recomputed.value, value));
-    EXPECT_EQ(scale.item<double>(), 5);
-  }
-  EXPECT_EQ(scale.item<double>(), 5);
-}
-
-// Each replay of a chunk puts back what the one before it left.
-TEST_F(RecordedBranchTest, BuffersAfterARecomputeInChunksAreAsBefore) {
-  const auto calls = torch::zeros({1}, at::kDouble);
-  const auto recorded = ran(
-      Branch::function(
-          [calls](const Tensor& x, auto, auto) { return x * calls.add_(1); },
-          {},
-          {calls}),
-      3);
-  EXPECT_EQ(calls.item<double>(), 3);
-  EXPECT_TRUE(BitEqual(recompute(recorded).value, value));
-  EXPECT_EQ(calls.item<double>(), 3);
-}
-
-// A record of a branch that changes a small buffer is a copy of it.
-TEST_F(RecordedBranchTest, RecordsAreKeptUntilForgetAndOnlyIfAskedFor) {
-  const auto buffer = torch::ones({100}, at::kDouble);
-  const Branch branch = Branch::function(
-      [buffer](const Tensor& x, auto, auto) {
-        buffer.add_(1);
-        return x;
-      },
-      {},
-      {buffer});
-  const auto before = MemoryMeter::live();
-  auto recorded = ran(branch);
-  EXPECT_EQ(MemoryMeter::live(), before + int64_t(buffer.nbytes()));
-  recorded.forget();
-  EXPECT_EQ(MemoryMeter::live(), before);
-  recorded.run(x, x.sizes(), {/*record=*/false, /*search=*/false});
-  EXPECT_EQ(MemoryMeter::live(), before);
-}
-
-TEST_F(RecordedBranchTest, RecordsKeepNothingOfABufferThatForwardLeavesAlone) {
-  const auto mask = torch::ones({100}, at::kDouble);
-  const Branch branch = Branch::function(
-      [mask](const Tensor& x, auto, auto) { return x * mask[0]; }, {}, {mask});
-  for (const bool first : {true, false}) {
-    const auto before = MemoryMeter::live();
-    const auto recorded = ran(branch);
-    EXPECT_EQ(
-        MemoryMeter::live() - before, int64_t(first ? value.nbytes() : 0));
-  }
 }
 
 }  // namespace TORCHREV_TEST_FILE
