@@ -51,15 +51,26 @@ inline int64_t current_pass_id() {
 #endif
 }
 
+#if !TORCHREV_TORCH_AT_LEAST(2, 0)
+// Before 2.0 a version can only be counted up. An explicit instantiation may
+// name a private member, which gives the way to the number itself.
+template <auto member>
+struct VersionOf {
+  friend void set(const c10::VariableVersion& counter, uint32_t version) {
+    (counter.*member)->version_ = version;
+  }
+};
+template struct VersionOf<&c10::VariableVersion::version_counter_>;
+void set(const c10::VariableVersion& counter, uint32_t version);
+#endif
+
 // Sets the version of a tensor whose values are what they were at that version.
-// Where LibTorch cannot, a write counts although it changed nothing.
 inline void set_version(const at::Tensor& tensor, uint32_t version) {
-#if TORCHREV_TORCH_AT_LEAST(2, 0)
   auto counter = tensor.unsafeGetTensorImpl()->version_counter();
+#if TORCHREV_TORCH_AT_LEAST(2, 0)
   counter.set_version(version);
 #else
-  (void)tensor;
-  (void)version;
+  set(counter, version);
 #endif
 }
 
