@@ -120,6 +120,8 @@ void AcceleratorTest::SetUp() {
 }
 
 void AcceleratorTest::TearDown() {
+  // Of a test that has thrown within one.
+  Timeline::instance().end_capture();
   for (const auto& race : Memory::instance().take_races()) {
     ADD_FAILURE() << race;
   }

@@ -92,16 +92,19 @@ TEST_F(DeferredCheckDeviceTest, NoOtherModelGetsTheError) {
   EXPECT_THROW(drifting.forward(), c10::ValueError);
 }
 
-// Whose first blocks are the same modules.
+// Although one of them is the same, the first or the last.
 TEST_F(DeferredCheckDeviceTest, NoModelWithOtherBlocksGetsTheError) {
-  const Model drifting(2, 1);
-  Model other = drifting;
-  other.blocks.pop_back();
-  other.blocks[0].f = on_accelerator(Branch(mlp(kWidth)));
-  drifting.step();
-  timeline().advance_to_the_end();
-  EXPECT_NO_THROW(other.step());
-  EXPECT_THROW(drifting.forward(), c10::ValueError);
+  for (const std::size_t shared : {0, 1}) {
+    Model drifting(2, 1);
+    // The healthy one is shared.
+    std::swap(drifting.blocks[shared], drifting.blocks[1]);
+    Model other(2);
+    other.blocks[shared] = drifting.blocks[shared];
+    drifting.step();
+    timeline().advance_to_the_end();
+    EXPECT_NO_THROW(other.step());
+    EXPECT_THROW(drifting.forward(), c10::ValueError);
+  }
 }
 
 TEST_F(DeferredCheckDeviceTest, WhatFailsTogetherIsOneError) {

@@ -21,12 +21,17 @@ setting() {
   sed -n "s/^$1:[A-Z]*=//p" "$build/CMakeCache.txt"
 }
 
+# A file that has not changed keeps its age, so that what was built of it counts.
 copy_sources() {
-  mkdir -p "$work"
-  rm -rf "$work/source"
-  mkdir "$work/source"
-  (cd "$root" && tar cf - CMakeLists.txt LICENSE README.md cmake csrc examples include tests) |
-    tar xf - -C "$work/source"
+  local file
+  (cd "$root" &&
+    find CMakeLists.txt LICENSE README.md cmake csrc examples include tests \
+      -type f) | while IFS= read -r file; do
+    if ! cmp -s "$root/$file" "$work/source/$file"; then
+      mkdir -p "$work/source/$(dirname "$file")"
+      cp "$root/$file" "$work/source/$file"
+    fi
+  done
 }
 
 configure() {
