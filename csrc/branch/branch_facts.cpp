@@ -107,12 +107,16 @@ std::shared_ptr<const BranchFacts::Seen> BranchFacts::learn(
   if (seen.writes_parameters) {
     writes_parameters = true;
   }
-  auto shared = std::make_shared<const Seen>(std::move(seen));
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto same =
       std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
         return entry.flags == flags;
       });
+  if (same != entries_.end() && seen.changed_buffers.empty()) {
+    // The call found it known which buffers change.
+    seen.changed_buffers = same->seen->changed_buffers;
+  }
+  auto shared = std::make_shared<const Seen>(std::move(seen));
   if (same != entries_.end()) {
     entries_.erase(same);
   } else if (entries_.size() == kMostEntries) {

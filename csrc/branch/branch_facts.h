@@ -58,6 +58,9 @@ class BranchFacts : public std::enable_shared_from_this<BranchFacts> {
 
   // Set once the branch has been searched for undeclared tensors.
   std::atomic<bool> searched{false};
+  // Set once a call has left a graph in something that outlived it, whatever
+  // its flags: what a later call leaves may take the place of that, unseen.
+  std::atomic<bool> keeps_graphs{false};
   // Set once a call has been seen to write to parameters, whatever its flags.
   std::atomic<bool> writes_parameters{false};
 

@@ -165,9 +165,14 @@ Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
     return call.record.run(x, arguments.context, arguments.parameters);
   });
   BranchFacts::Seen seen;
-  seen.needs_graph = first.outlives || branch_->callable().needs_graph();
+  auto& facts = branch_->facts();
+  if (first.outlives) {
+    facts.keeps_graphs = true;
+  }
+  seen.needs_graph = facts.keeps_graphs || branch_->callable().needs_graph();
   seen.used_parameters = std::move(first.used);
-  seen.writes_parameters = parameter_versions_.written(parameters_);
+  seen.writes_parameters =
+      facts.writes_parameters || parameter_versions_.written(parameters_);
   if (seen.writes_parameters) {
     call.record.wrote(parameter_versions_.writes(parameters_));
   }
@@ -179,7 +184,7 @@ Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
   if (seen.writes_parameters) {
     parameter_versions_ = TensorVersions(parameters_);
   }
-  branch_->facts().searched = true;
+  facts.searched = true;
   call.record.learn(std::move(seen));
   return std::move(first.value);
 }

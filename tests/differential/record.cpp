@@ -10,6 +10,23 @@ void Record::add_gradient(const std::string& name, const Tensor& gradient) {
   }
 }
 
+void Record::add_attribute(const c10::IValue& value, const std::string& name) {
+  if (value.isTensor()) {
+    state.push_back({"attribute" + name, value.toTensor().detach().clone()});
+  } else if (value.isGenericDict()) {
+    for (const auto& item : value.toGenericDict()) {
+      add_attribute(item.key(), " (a key)" + name);
+      add_attribute(item.value(), name);
+    }
+  } else if (value.isList()) {
+    for (const auto& item : value.toList().vec()) {
+      add_attribute(item, " (in a list)" + name);
+    }
+  } else {
+    attributes.push_back(c10::str(value, name));
+  }
+}
+
 void Record::add_state(const Model& model) {
   for (std::size_t i = 0; i < model.branches.size(); ++i) {
     const auto name = " of branch " + std::to_string(i);
@@ -18,12 +35,7 @@ void Record::add_state(const Model& model) {
       state.push_back({"buffer" + name, buffer.detach().clone()});
     }
     for (const auto& value : branch.callable().attributes()) {
-      if (value.isTensor()) {
-        state.push_back(
-            {"attribute" + name, value.toTensor().detach().clone()});
-      } else {
-        attributes.push_back(c10::str(value, name));
-      }
+      add_attribute(value, name);
     }
   }
 }

@@ -27,6 +27,10 @@ struct Record {
   void add_gradient(const std::string& name, const Tensor& gradient);
   /// What `model` holds now.
   void add_state(const Model& model);
+
+ private:
+  // `value`, or what it contains.
+  void add_attribute(const c10::IValue& value, const std::string& name);
 };
 
 }  // namespace differential

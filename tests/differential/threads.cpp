@@ -175,7 +175,9 @@ Program for_threads(const Program& program, Sharing sharing) {
     copy.derivative =
         copy.second_order() ? Derivative::kHessianVector : Derivative::kParts;
   } else {
-    copy.steps = copy.change == Change::kNothing ? 3 : 1;
+    const bool ends_early =
+        copy.change != Change::kNothing || copy.auxiliary_in_loss;
+    copy.steps = ends_early ? 1 : 3;
   }
   return copy;
 }

@@ -126,6 +126,7 @@ void settle(Program& program) {
   }
   if (program.interruption == Interruption::kFirstBackward) {
     program.change = Change::kNothing;
+    program.auxiliary_in_loss = false;
   }
   // What TorchScript has optimised has second derivatives of its own.
   if (program.second_order() && has_kind(program, {Kind::kScriptStack})) {

@@ -200,6 +200,24 @@ struct AroundImpl : torch::nn::Module {
 };
 TORCH_MODULE(Around);
 
+// Stacks within branches, of which the inmost asks whether there is a graph.
+Tensor nest_that_asks(
+    bool reversible, int depth, const Tensor& x, const Tensor& weight) {
+  if (depth == 0) {
+    const auto y = x * weight;
+    return y.requires_grad() ? y.tanh() : y.sin();
+  }
+  const auto f = Branch::function(
+      [=](const Tensor& x, auto, at::TensorList parameters) {
+        return nest_that_asks(reversible, depth - 1, x, parameters[0]);
+      },
+      {weight});
+  const auto run =
+      reversible ? reversible_block : AroundImpl::additive_coupling_of_branches;
+  const auto [y1, y2] = run(f, f, x.sin(), x, {}, {});
+  return 0.1 * (y1 + y2);
+}
+
 class UnverifiedTest : public FirstCallTest {
  protected:
   void expect_matches_plain(
@@ -226,6 +244,20 @@ TEST_F(UnverifiedTest, BranchThatDifferentiatesIsGivenItsGraph) {
 
 TEST_F(UnverifiedTest, StackWithinABranchMayDifferentiate) {
   expect_matches_plain({{Around(true), sine}}, {{Around(false), sine}});
+}
+
+// Nothing has verified that what it asks does not matter.
+TEST_F(UnverifiedTest, StackWithinAStackWithinABranchMayAskForItsGraph) {
+  const auto weight =
+      torch::linspace(1, 2, kWidth, at::kDouble).requires_grad_();
+  const auto asks = [&](bool reversible) {
+    return Branch::function(
+        [=](const Tensor& x, auto, at::TensorList parameters) {
+          return nest_that_asks(reversible, 2, x, parameters[0]);
+        },
+        {weight});
+  };
+  expect_matches_plain({{asks(true), sine}}, {{asks(false), sine}});
 }
 
 TEST_F(UnverifiedTest, ErrorOfABranchLeavesTheStateOfOneCall) {

@@ -114,6 +114,34 @@ TEST_F(GradModeTest, BackwardThroughWhatABranchKeepsIsAnError) {
   EXPECT_THROW_WITH(g->member.backward(), c10::ValueError, "torchrev::Branch");
 }
 
+// A weight that a module computes of its parameters alone has its own graph,
+// also where it takes the place of the one that an earlier call has left.
+TEST_F(GradModeTest, WhatAMemberKeepsOfParametersAloneMatchesPlain) {
+  const auto body = [](UnitImpl& self, const Tensor& x) {
+    self.member = self.weight * self.weight.norm();
+    return (x * self.member).tanh();
+  };
+  const std::vector<Unit> ours = {Unit(body), Unit(body)},
+                          twins = {Unit(body), Unit(body)};
+  const auto gradients = [&](const std::vector<Unit>& units, auto stack_of) {
+    const Blocks blocks = {{units[0], units[1]}};
+    const auto [y1, y2] = stack_of(blocks)(inputs);
+    const auto kept = units[0]->member.sum() + 2 * units[1]->member.sum();
+    return torch::autograd::grad(
+        {weighted_sum({y1, y2}) + kept},
+        {units[0]->weight, units[1]->weight, inputs.x1});
+  };
+  for (const bool training : {true, false, true}) {
+    for (auto unit : ours) {
+      unit->train(training);
+    }
+    EXPECT_TRUE(AllClose(
+        gradients(ours, [](const Blocks& b) { return reversible(b); }),
+        gradients(twins, [](const Blocks& b) { return plain(b); }),
+        kFloat64Tolerance));
+  }
+}
+
 // A custom Function makes a node whatever forward does.
 TEST_F(GradModeTest, BytesOfAStackWithinABranchEndWithTheCall) {
   const auto nested = [](int64_t depth) {
