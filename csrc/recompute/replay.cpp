@@ -36,7 +36,6 @@ void Replay::Found::restore() const {
   if (attributes) {
     attributes->restore(branch->callable());
   }
-  parameters.restore();
 }
 
 Replay::Replay(const CallRecord& record, torch::optional<bool> shares)
@@ -59,9 +58,11 @@ Replay::Replay(const CallRecord& record, torch::optional<bool> shares)
   }
   if (shares_draws_ || shares_buffers_ || shares_attributes_) {
     lock_ = take_turn(record.place_);
-  }
-  if (lock_ || !record.written_.empty()) {
     set_shared_state();
+  }
+  if (record.writes()) {
+    parameters_ = std::make_unique<Restore<ParameterWrites>>(
+        ParameterWrites(record.written_));
   }
 }
 
@@ -85,8 +86,7 @@ void Replay::choose_attributes() {
 
 void Replay::set_shared_state() {
   auto& callable = record_.branch_.callable();
-  Found found{
-      &record_.branch_, torch::nullopt, {}, ParameterWrites(record_.written_)};
+  Found found{&record_.branch_, torch::nullopt, {}};
   if (shares_attributes_) {
     found.attributes = Attributes::of(callable);
   }

@@ -55,7 +55,6 @@ class Replay {
     const Branch* branch;
     torch::optional<Attributes> attributes;
     BufferCopies buffers;
-    ParameterWrites parameters;
 
     void restore() const;
   };
@@ -76,6 +75,8 @@ class Replay {
   bool drew_as_recorded_ = false;
   std::shared_ptr<Callable> private_;
   PrivateBuffers buffers_;
+  // Until the local gradient is done, which may run the branch's own recompute.
+  std::unique_ptr<Restore<ParameterWrites>> parameters_;
   std::unique_lock<std::recursive_timed_mutex> lock_;
   std::unique_ptr<Restore<Found>> found_;
 };
