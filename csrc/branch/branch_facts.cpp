@@ -86,10 +86,10 @@ std::shared_ptr<BranchFacts> BranchFacts::of(const Callable& callable) {
 }
 
 std::shared_ptr<const BranchFacts::Seen> BranchFacts::find(
-    const std::vector<c10::IValue>& attributes) const {
+    const std::vector<c10::IValue>& attributes, std::size_t buffers) const {
   const std::lock_guard<std::mutex> lock(mutex_);
   for (const auto& entry : entries_) {
-    if (has_flags(entry.flags, attributes)) {
+    if (entry.buffers == buffers && has_flags(entry.flags, attributes)) {
       return entry.seen;
     }
   }
@@ -97,7 +97,9 @@ std::shared_ptr<const BranchFacts::Seen> BranchFacts::find(
 }
 
 std::shared_ptr<const BranchFacts::Seen> BranchFacts::learn(
-    const std::vector<c10::IValue>& attributes, Seen seen) {
+    const std::vector<c10::IValue>& attributes,
+    std::size_t buffers,
+    Seen seen) {
   std::vector<bool> flags;
   for (const auto& value : attributes) {
     if (value.isBool()) {
@@ -110,19 +112,15 @@ std::shared_ptr<const BranchFacts::Seen> BranchFacts::learn(
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto same =
       std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
-        return entry.flags == flags;
+        return entry.buffers == buffers && entry.flags == flags;
       });
-  if (same != entries_.end() && seen.changed_buffers.empty()) {
-    // The call found it known which buffers change.
-    seen.changed_buffers = same->seen->changed_buffers;
-  }
   auto shared = std::make_shared<const Seen>(std::move(seen));
   if (same != entries_.end()) {
     entries_.erase(same);
   } else if (entries_.size() == kMostEntries) {
     entries_.erase(entries_.begin());
   }
-  entries_.push_back({std::move(flags), shared});
+  entries_.push_back({std::move(flags), buffers, shared});
   return shared;
 }
 

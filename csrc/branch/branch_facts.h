@@ -16,7 +16,8 @@ namespace detail {
 // Branch that was made of it, which copies share.
 class BranchFacts : public std::enable_shared_from_this<BranchFacts> {
  public:
-  // What the first call showed that ran with these train / eval flags.
+  // What the first call showed that ran with these train / eval flags, and as
+  // many buffers.
   struct Seen {
     // It was run twice and gave the same.
     bool verified = false;
@@ -45,11 +46,14 @@ class BranchFacts : public std::enable_shared_from_this<BranchFacts> {
 
   explicit BranchFacts(std::type_index type) : type_(type) {}
 
-  // What is known of calls with these attributes; null if nothing is.
+  // What is known of calls with these attributes, and that many buffers; null
+  // if nothing is.
   std::shared_ptr<const Seen> find(
-      const std::vector<c10::IValue>& attributes) const;
+      const std::vector<c10::IValue>& attributes, std::size_t buffers) const;
   std::shared_ptr<const Seen> learn(
-      const std::vector<c10::IValue>& attributes, Seen seen);
+      const std::vector<c10::IValue>& attributes,
+      std::size_t buffers,
+      Seen seen);
 
   // Whether the call that asks is to be run twice. A function may be made anew
   // for each call: only the first ones of a type are, and each that is called
@@ -67,6 +71,7 @@ class BranchFacts : public std::enable_shared_from_this<BranchFacts> {
  private:
   struct Entry {
     std::vector<bool> flags;
+    std::size_t buffers;
     std::shared_ptr<const Seen> seen;
   };
 

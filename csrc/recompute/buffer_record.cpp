@@ -31,34 +31,27 @@ void check_large(const Place& place, const Tensor& buffer, bool same) {
 }  // namespace
 
 BufferRecord::BufferRecord(
-    const Branch& branch,
+    const std::vector<Tensor>& buffers,
     const BufferOptions& options,
     const std::vector<bool>* changed)
-    : known_(changed) {
-  const auto buffers = branch.buffers();
-  count_ = buffers.size();
-  if (known_ && known_->size() != count_) {
-    known_ = nullptr;
-  }
-  const BufferOptions of_branch = {
-      options.all_mutable || branch.has_mutable_buffers(),
-      options.verify_constant};
+    : options_(options), known_(changed), count_(buffers.size()) {
   for (std::size_t i = 0; i < count_; ++i) {
     if (can_be_written(buffers[i])) {
-      note(buffers[i], i, of_branch);
+      note(buffers[i], i);
     }
   }
 }
 
-void BufferRecord::note(
-    const Tensor& buffer, std::size_t i, const BufferOptions& options) {
-  const bool is_state = options.all_mutable || is_small(buffer);
-  if (is_state && known_ && !(*known_)[i] && has_checksum(buffer)) {
+void BufferRecord::note(const Tensor& buffer, std::size_t i) {
+  const bool is_declared = options_.all_mutable;
+  const bool is_state = is_declared || is_small(buffer);
+  if (is_state && !is_declared && known_ && !(*known_)[i] &&
+      has_checksum(buffer)) {
     sums_.push_back({buffer, checksum(buffer)});
   } else if (is_state) {
     copies_.push_back({buffer, copy_of(buffer)});
     numbers_.push_back(i);
-  } else if (!known_ || options.verify_constant) {
+  } else if (!known_ || options_.verify_constant) {
     if (has_checksum(buffer)) {
       large_sums_.push_back({buffer, checksum(buffer)});
     } else {
@@ -88,7 +81,7 @@ std::vector<bool> BufferRecord::settle(
     const auto number = numbers_[i];
     if ((number < written.size() && written[number]) || !is_same(copies[i])) {
       changed[number] = true;
-    } else if (has_checksum(copies[i].buffer)) {
+    } else if (!options_.all_mutable && has_checksum(copies[i].buffer)) {
       sums_.push_back({copies[i].buffer, checksum(copies[i].buffer)});
       continue;
     }

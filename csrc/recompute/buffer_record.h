@@ -21,7 +21,8 @@ struct BufferOptions {
 };
 
 // What a recompute has to know of the buffers of a branch. Copies are kept of
-// those that forward changed. Of the others up to 1 MiB, a checksum tells
+// those that forward changed, and of those that are declared mutable. Of the
+// others up to 1 MiB, a checksum tells
 // whether they are still what they were; those above count as constant once the
 // first call has left them alone.
 class BufferRecord {
@@ -29,7 +30,7 @@ class BufferRecord {
   // Before a call. `changed`: which ones earlier calls changed, null if that is
   // not known.
   BufferRecord(
-      const Branch& branch,
+      const std::vector<Tensor>& buffers,
       const BufferOptions& options,
       const std::vector<bool>* changed);
 
@@ -39,6 +40,11 @@ class BufferRecord {
   // `written` count, whatever they hold: another thread may write, too.
   std::vector<bool> settle(
       const Place& place, const std::vector<bool>& written = {});
+
+  // How many buffers the branch has, kept or not.
+  std::size_t count() const {
+    return count_;
+  }
 
   // What was in the changed ones before the call.
   const BufferCopies& copies() const {
@@ -55,10 +61,11 @@ class BufferRecord {
     uint64_t before;
   };
 
-  void note(const Tensor& buffer, std::size_t i, const BufferOptions& options);
+  void note(const Tensor& buffer, std::size_t i);
 
+  BufferOptions options_;
   const std::vector<bool>* known_;
-  std::size_t count_ = 0;
+  std::size_t count_;
   BufferCopies copies_;
   std::vector<Sum> sums_;
   // Of buffers that must not change: compared in settle().

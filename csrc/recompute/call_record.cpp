@@ -11,6 +11,7 @@ namespace detail {
 CallRecord::CallRecord(
     const Place& place,
     const Branch& branch,
+    const std::vector<Tensor>& buffers,
     const Tensor& x,
     const RecordOptions& options)
     : place_(place),
@@ -19,9 +20,12 @@ CallRecord::CallRecord(
       devices_(devices_drawn_from(branch, x)),
       autocast_(AutocastState::capture()),
       attributes_(Attributes::of(branch.callable())),
-      seen_(branch.facts().find(attributes_.values())),
+      seen_(branch.facts().find(attributes_.values(), buffers.size())),
       buffers_(
-          branch, options.buffers, seen_ ? &seen_->changed_buffers : nullptr) {}
+          buffers,
+          {options.buffers.all_mutable || branch.has_mutable_buffers(),
+           options.buffers.verify_constant},
+          seen_ ? &seen_->changed_buffers : nullptr) {}
 
 Tensor CallRecord::run(
     const Tensor& x, at::TensorList context, at::TensorList parameters) {
@@ -77,6 +81,9 @@ void CallRecord::settle(BranchFacts::Seen& seen) {
       !(attributes_ == Attributes::of(branch_.callable()));
   seen.changed_buffers =
       buffers_.settle(place_, watch_ ? watch_->written() : std::vector<bool>());
+  if (seen_) {
+    seen.changed_buffers = seen_->changed_buffers;
+  }
   for (std::size_t i = 0; watch_ && i < seen.changed_buffers.size(); ++i) {
     seen.writes_buffers_directly |=
         seen.changed_buffers[i] && !watch_->taken()[i];

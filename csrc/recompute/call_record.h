@@ -38,7 +38,8 @@ class CallRecord {
       const Place& place,
       const Branch& branch,
       const Tensor& x,
-      const RecordOptions& options);
+      const RecordOptions& options)
+      : CallRecord(place, branch, branch.buffers(), x, options) {}
 
   // What calls with these attributes have shown; null before the first one.
   const std::shared_ptr<const BranchFacts::Seen>& seen() const {
@@ -82,7 +83,8 @@ class CallRecord {
 
   // Notes what is now known of calls with the attributes of this one.
   void learn(BranchFacts::Seen seen) {
-    seen_ = branch_.facts().learn(attributes_.values(), std::move(seen));
+    seen_ = branch_.facts().learn(
+        attributes_.values(), buffers_.count(), std::move(seen));
   }
   // Notes that they need a graph.
   void note_graph() {
@@ -109,6 +111,13 @@ class CallRecord {
 
  private:
   friend class Replay;
+  CallRecord(
+      const Place& place,
+      const Branch& branch,
+      const std::vector<Tensor>& buffers,
+      const Tensor& x,
+      const RecordOptions& options);
+
   // From where to where the default generators went.
   struct Moved {
     RandomState before;

@@ -4,6 +4,8 @@
 #include <ATen/ops/equal.h>
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "compat.h"
 #include "recompute/branch_state.h"
@@ -11,6 +13,35 @@
 
 namespace torchrev {
 namespace detail {
+
+namespace {
+
+// The versions that the recomputes of this thread will give back.
+thread_local std::vector<std::pair<const at::TensorImpl*, uint32_t>> given_back;
+
+// Versions wrap around, so it is their difference that tells which is larger.
+uint32_t at_least(const Tensor& parameter, uint32_t version) {
+  for (const auto& item : given_back) {
+    if (item.first == parameter.unsafeGetTensorImpl() &&
+        static_cast<int32_t>(item.second - version) > 0) {
+      version = item.second;
+    }
+  }
+  return version;
+}
+
+void forget(const Tensor& parameter, uint32_t version) {
+  const auto item = std::find(
+      given_back.begin(),
+      given_back.end(),
+      std::pair<const at::TensorImpl*, uint32_t>(
+          parameter.unsafeGetTensorImpl(), version));
+  if (item != given_back.end()) {
+    given_back.erase(item);
+  }
+}
+
+}  // namespace
 
 ParameterWrites::ParameterWrites(const std::vector<Tensor>& parameters) {
   for (const auto& parameter : parameters) {
@@ -23,6 +54,7 @@ ParameterWrites::ParameterWrites(const std::vector<ParameterWrite>& writes) {
     add(write.parameter, write.times);
   }
   for (const auto& item : items_) {
+    given_back.emplace_back(item.parameter.unsafeGetTensorImpl(), item.version);
     if (item.times > 0) {
       compat::set_version(item.parameter, item.version - item.times);
     }
@@ -51,6 +83,7 @@ void ParameterWrites::restore() const {
     if (!as_before) {
       compat::set_version(item.parameter, item.version);
     }
+    forget(item.parameter, item.version);
   }
 }
 
@@ -67,7 +100,8 @@ void ParameterWrites::forgive_unchanged() const {
   for (const auto& item : items_) {
     if (version_of(item.parameter) != item.version &&
         at::equal(item.parameter, item.value)) {
-      compat::set_version(item.parameter, item.version);
+      compat::set_version(
+          item.parameter, at_least(item.parameter, item.version));
     }
   }
 }

@@ -34,7 +34,8 @@ class ParameterWrites {
   // What the run of forward has written.
   std::vector<ParameterWrite> since() const;
   // After that run: a write that changed nothing counts as none, so that other
-  // calls that use the parameter do not take it for changed.
+  // calls that use the parameter do not take it for changed. Within a recompute
+  // that the parameter is part of, its version is then what that gives back.
   void forgive_unchanged() const;
 
  private:
