@@ -43,6 +43,9 @@ Tensor RecordedBranch::run(
   if (mode.record) {
     calls_.back().sizes = value.sizes();
     calls_.back().dtype = value.scalar_type();
+    if (may_lose_parameters()) {
+      calls_.back().sample = Sample(value);
+    }
   }
   return value;
 }
@@ -128,6 +131,7 @@ Tensor RecordedBranch::replay(
       value.defined() ? c10::str(value.sizes(), " and ", value.scalar_type())
                       : "an undefined tensor",
       "A branch is a function of its arguments, parameters and buffers.");
+  recompute.differs_ |= !call.sample.is_like(Sample(value));
   return value;
 }
 
@@ -188,8 +192,17 @@ void RecordedBranch::check_not_replaced(const Callable& callable) const {
   }
 }
 
-// A member that is assigned a frozen tensor leaves no other sign: the parameter
-// is registered still, the recompute does not use it, and it has lost a handle.
+// Members of a C++ module may be assigned. Where random numbers differ, so do
+// the values.
+bool RecordedBranch::may_lose_parameters() const {
+  return !parameters_.empty() && !branch_->callable().takes_parameters() &&
+         options_.preserve_rng_state;
+}
+
+// A member that is assigned a frozen tensor leaves few signs: the parameter is
+// registered still, and the recompute does not use it. Nor may a branch that
+// chooses by its input. But that parameter has lost a handle, if nobody has
+// taken another one since, and the value differs, if the tensors do.
 void RecordedBranch::check_used(
     const LocalGraph& graph, const Recompute& recompute) const {
   const auto& seen = calls_.front().record.seen();
@@ -205,7 +218,8 @@ void RecordedBranch::check_used(
         ValueError,
         graph.reaches(handle) || i >= seen->used_parameters.size() ||
             !seen->used_parameters[i] ||
-            !parameter_versions_.lost_a_handle(i, parameters_[i], 1 + replays),
+            !(recompute.differs_ || parameter_versions_.lost_a_handle(
+                                        i, parameters_[i], 1 + replays)),
         place_.entry,
         c10::str(
             "the recompute of ", place_, " to use the parameters of forward"),
@@ -220,15 +234,7 @@ void RecordedBranch::check_used(
 
 bool RecordedBranch::needs_graph() const {
   const auto& seen = calls_.front().record.seen();
-  if (!seen || seen->needs_graph) {
-    return true;
-  }
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    if (parameter_versions_.lost_a_handle(i, parameters_[i], 0)) {
-      return true;
-    }
-  }
-  return false;
+  return !seen || seen->needs_graph || may_lose_parameters();
 }
 
 void RecordedBranch::forget() {

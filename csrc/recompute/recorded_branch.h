@@ -12,6 +12,7 @@
 #include "recompute/chunks.h"
 #include "recompute/local_graph.h"
 #include "recompute/replay.h"
+#include "recompute/sample.h"
 #include "recompute/tensor_versions.h"
 
 namespace torchrev {
@@ -80,6 +81,8 @@ class RecordedBranch {
    private:
     friend class RecordedBranch;
     std::vector<std::unique_ptr<Replay>> replays_;
+    // The value is another one than in forward, by more than rounding.
+    bool differs_ = false;
   };
 
   // Whether a recompute that is not back-propagated through needs a graph all
@@ -102,8 +105,10 @@ class RecordedBranch {
       const variable_list& context,
       const std::vector<LocalGraph::Outer>& outers) const;
 
-  // Throws c10::ValueError if a parameter that forward used, and which is no
-  // longer what it was, is not used by the recompute that `graph` has checked.
+  // Throws c10::ValueError if a parameter that the first call used is not used
+  // by the recompute that `graph` has checked, and if there is a sign that this
+  // is none of the branch's own doing: the parameter has lost a handle since
+  // forward, or the value differs.
   void check_used(const LocalGraph& graph, const Recompute& recompute) const;
 
   // Drops the records and the branch: there will be no other recompute.
@@ -127,6 +132,8 @@ class RecordedBranch {
     CallRecord record;
     at::DimVector sizes;
     at::ScalarType dtype = at::kFloat;
+    // Of the value, for check_used().
+    Sample sample;
   };
   // A run of the branch that builds a graph, which is dropped.
   struct InGraph {
@@ -208,6 +215,7 @@ class RecordedBranch {
       const Tensor& x,
       const Arguments& arguments) const;
   void check_not_replaced(const Callable& callable) const;
+  bool may_lose_parameters() const;
 
   Place place_;
   // None once it was forgotten: what a branch keeps of its graph may lead here.

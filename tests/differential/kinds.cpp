@@ -78,6 +78,10 @@ const Traits& traits(Kind kind) {
   return table.at(static_cast<std::size_t>(kind));
 }
 
+bool is_scripted(Kind kind) {
+  return std::string(traits(kind).name).rfind("script", 0) == 0;
+}
+
 }  // namespace differential
 }  // namespace test
 }  // namespace torchrev

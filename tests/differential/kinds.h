@@ -82,6 +82,8 @@ struct Traits {
   bool stack = false;
 };
 const Traits& traits(Kind kind);
+/// Whether it is a TorchScript module.
+bool is_scripted(Kind kind);
 
 }  // namespace differential
 }  // namespace test

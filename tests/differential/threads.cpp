@@ -139,7 +139,7 @@ void compare(
         actual.state.clear();
         expected.state.clear();
       }
-      const auto found = difference(lane.program, actual, expected);
+      const auto found = difference(lane.program, actual, expected, 0);
       if (!found.empty()) {
         differences << " thread " << i << ", run " << n << ":\n" << found;
       }
@@ -151,7 +151,7 @@ void compare(
     expected.add_state(oracles[0].model);
     keep_counts(actual);
     keep_counts(expected);
-    const auto found = difference(lanes[0].program, actual, expected);
+    const auto found = difference(lanes[0].program, actual, expected, 0);
     differences << (found.empty() ? "" : " the model:\n") << found;
   }
 }

@@ -8,6 +8,17 @@ namespace TORCHREV_TEST_FILE {
 
 constexpr int64_t kWidth = 4;
 
+struct ScaleImpl : torch::nn::Module {
+  ScaleImpl()
+      : weight(register_parameter(
+            "weight", torch::linspace(1, 2, kWidth, at::kDouble))) {}
+  Tensor forward(const Tensor& x) {
+    return (x * weight).tanh();
+  }
+  Tensor weight;
+};
+TORCH_MODULE(Scale);
+
 // A branch that is no function of what it is given is found out.
 class ReplayDetectionTest : public testing::Test {
  protected:
@@ -50,6 +61,45 @@ TEST_F(ReplayDetectionTest, RecomputeThatReturnsNothingThrows) {
   expect_throws(
       [](const Tensor&) { return Tensor(); },
       {"recompute of F of block 0", "undefined"});
+}
+
+// Handles of the parameter are taken meanwhile: by the swap, and by grad().
+TEST_F(ReplayDetectionTest, SwappedMemberThrows) {
+  for (const bool trained : {false, true}) {
+    for (const bool part : {false, true}) {
+      Scale f, g;
+      const auto [y1, y2] = reversible_block(f, g, inputs.x1, inputs.x2);
+      const auto loss = part ? y1.sum() : weighted_sum({y1, y2});
+      auto other = (1.5 * g->weight).detach().requires_grad_(trained);
+      std::swap(g->weight, other);
+      EXPECT_TRUE(Throws<c10::ValueError>(
+          [&] {
+            torch::autograd::grad({loss}, {inputs.x1, f->weight});
+          },
+          {"G of block 0", trained ? "requires grad" : "a member of"}));
+    }
+  }
+}
+
+// An expert that forward does not choose is no parameter that was lost.
+TEST_F(ReplayDetectionTest, ParameterThatForwardDoesNotChooseIsNone) {
+  struct ChoosesImpl : torch::nn::Module {
+    ChoosesImpl() {
+      for (int i = 0; i < 2; ++i) {
+        experts.push_back(register_module("e" + std::to_string(i), Scale()));
+      }
+    }
+    Tensor forward(const Tensor& x) {
+      return experts[x.sum().item<double>() > 0 ? 1 : 0]->forward(x);
+    }
+    std::vector<Scale> experts;
+  };
+  const Branch branch = std::make_shared<ChoosesImpl>();
+  for (const double sign : {1.0, -1.0, 1.0}) {
+    const Inputs chosen = {
+        inputs.x1, (sign * inputs.x2.abs()).detach().requires_grad_(), {}};
+    EXPECT_TRUE(MatchesPlain({{branch, mlp(kWidth)}}, chosen));
+  }
 }
 
 TEST_F(ReplayDetectionTest, ContextWhoseRequiresGradWasChangedThrows) {

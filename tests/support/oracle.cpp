@@ -1,6 +1,8 @@
 #include "support/oracle.h"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace torchrev {
 namespace test {
@@ -20,7 +22,37 @@ struct Rounding : torch::autograd::Function<Rounding> {
   }
 };
 
+// Of the Disturbance that lives in this thread.
+thread_local double noise_now = 0;
+thread_local double largest_now = 0;
+
+// Draws no random numbers, which branches count on.
+Tensor disturbed(const Tensor& x) {
+  const at::NoGradGuard no_grad;
+  if (x.numel() > 0) {
+    largest_now = std::max(largest_now, x.detach().abs().max().item<double>());
+  }
+  if (noise_now == 0) {
+    return {};
+  }
+  const auto i = torch::arange(x.numel(), at::kDouble);
+  return (noise_now * (i * 2.399963).sin()).to(x.scalar_type()).view(x.sizes());
+}
+
 }  // namespace
+
+Disturbance::Disturbance(double noise)
+    : noise_(std::exchange(noise_now, noise)),
+      largest_(std::exchange(largest_now, 0)) {}
+
+Disturbance::~Disturbance() {
+  noise_now = noise_;
+  largest_now = largest_;
+}
+
+double Disturbance::largest() const {
+  return largest_now;
+}
 
 Tensor round_straight_through(const Tensor& x, int64_t bits) {
   return Rounding::apply(x, bits);
@@ -77,7 +109,9 @@ struct PlainSteps {
     return bits ? round_straight_through(x.to(wide()), *bits) : x;
   }
   Tensor value_of(const Branch& branch, const Tensor& other) const {
-    return branch(other.to(inputs.x1.scalar_type()), inputs.context);
+    const auto x = other.to(inputs.x1.scalar_type());
+    const auto noise = disturbed(x);
+    return branch(noise.defined() ? x + noise : x, inputs.context);
   }
 };
 

@@ -16,6 +16,25 @@ Stack plain(const Blocks& blocks, const ReversibleOptions& options);
 /// The same in the dtype of streams.
 Stack plain_streams(const Blocks& blocks, const ReversibleOptions& options);
 
+/// While it lives, the branches of plain() and plain_inverse() in this thread
+/// see streams to which numbers of up to `noise` are added: what a computation
+/// makes of rounding.
+class Disturbance {
+ public:
+  explicit Disturbance(double noise);
+  ~Disturbance();
+  Disturbance(const Disturbance&) = delete;
+  Disturbance& operator=(const Disturbance&) = delete;
+
+  /// The largest magnitude that branches have seen since it was made, noise
+  /// aside.
+  double largest() const;
+
+ private:
+  double noise_;
+  double largest_;
+};
+
 /// {x1, x2} of {y1, y2}: the inverse as torchrev::reversible_sequence_inverse
 /// gives it, and in plain autograd.
 Stack reversible_inverse(

@@ -1,0 +1,73 @@
+#include "recompute/sample.h"
+
+#include <ATen/Dispatch.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace torchrev {
+namespace detail {
+
+namespace {
+
+// Of the largest element. As much as drift_tolerance lets rebuilt streams
+// differ, by default.
+constexpr double kRounding = 0.05;
+
+// Where element number `i` lies, in the order of the indices.
+int64_t offset_of(const at::Tensor& tensor, int64_t i) {
+  int64_t offset = 0;
+  for (auto d = tensor.dim(); d-- > 0;) {
+    offset += i % tensor.size(d) * tensor.stride(d);
+    i /= tensor.size(d);
+  }
+  return offset;
+}
+
+bool is_floating(at::ScalarType type) {
+  return type == at::kDouble || type == at::kFloat || type == at::kHalf ||
+         type == at::kBFloat16;
+}
+
+}  // namespace
+
+Sample::Sample(const at::Tensor& tensor) {
+  if (!tensor.device().is_cpu() || tensor.layout() != at::kStrided ||
+      tensor.numel() == 0 || !is_floating(tensor.scalar_type())) {
+    return;
+  }
+  taken_ = true;
+  const auto last = tensor.numel() - 1;
+  constexpr auto kSteps = static_cast<int64_t>(kElements - 1);
+  AT_DISPATCH_FLOATING_TYPES_AND2(
+      at::kHalf, at::kBFloat16, tensor.scalar_type(), "sample", [&] {
+        const auto* data = static_cast<const scalar_t*>(tensor.data_ptr());
+        for (int64_t k = 0; k <= kSteps; ++k) {
+          // Not last * k, which may be too large for a number.
+          const auto i = last / kSteps * k + last % kSteps * k / kSteps;
+          elements_[static_cast<std::size_t>(k)] =
+              static_cast<double>(data[offset_of(tensor, i)]);
+        }
+      });
+}
+
+bool Sample::is_like(const Sample& other) const {
+  if (!taken_ || !other.taken_) {
+    return true;
+  }
+  double largest = 0;
+  for (const auto element : elements_) {
+    largest = std::max(largest, std::abs(element));
+  }
+  std::size_t same = 0;
+  for (std::size_t k = 0; k < kElements; ++k) {
+    const auto a = elements_[k], b = other.elements_[k];
+    const bool close = a == b || std::abs(a - b) <= kRounding * largest ||
+                       (std::isnan(a) && std::isnan(b));
+    same += close ? 1 : 0;
+  }
+  return 2 * same >= kElements;
+}
+
+}  // namespace detail
+}  // namespace torchrev

@@ -1,0 +1,67 @@
+#include "rounded.h"
+
+#include <algorithm>
+
+#include "support/oracle.h"
+
+namespace torchrev {
+namespace test {
+namespace differential {
+
+double largest(const Tensor& tensor) {
+  return tensor.numel() > 0 ? tensor.abs().max().item<double>() : 0;
+}
+
+double largest(const std::vector<NamedTensor>& tensors) {
+  double result = 0;
+  for (const auto& item : tensors) {
+    result = std::max(result, largest(item.tensor));
+  }
+  return result;
+}
+
+namespace {
+
+double change_of(
+    const std::vector<NamedTensor>& actual,
+    const std::vector<NamedTensor>& expected) {
+  double change = 0;
+  for (std::size_t i = 0; i < std::min(actual.size(), expected.size()); ++i) {
+    const auto &a = actual[i].tensor, &e = expected[i].tensor;
+    if (a.sizes() == e.sizes() && largest(e) > 0) {
+      change = std::max(change, largest(a - e) / largest(e));
+    }
+  }
+  return change;
+}
+
+}  // namespace
+
+double Rounded::change() {
+  const auto& record = rounded();
+  return std::max(
+      change_of(record.gradients, expected_.gradients),
+      change_of(record.outputs, expected_.outputs));
+}
+
+double Rounded::epsilon() const {
+  constexpr double kBfloat16 = 0x1p-9, kFloat = 0x1p-24, kDouble = 0x1p-53;
+  return program_.autocast              ? kBfloat16
+         : program_.dtype == at::kFloat ? kFloat
+                                        : kDouble;
+}
+
+const Record& Rounded::rounded() {
+  if (!record_ && largest_ == 0) {
+    record_.emplace();
+  }
+  if (!record_) {
+    const Disturbance disturbance(epsilon() * largest_);
+    record_ = run(Way::kPlain, program_, build_model(program_));
+  }
+  return *record_;
+}
+
+}  // namespace differential
+}  // namespace test
+}  // namespace torchrev

@@ -1,0 +1,42 @@
+#pragma once
+
+#include "run.h"
+
+/// What rounding alone makes of a program.
+
+namespace torchrev {
+namespace test {
+namespace differential {
+
+double largest(const Tensor& tensor);
+double largest(const std::vector<NamedTensor>& tensors);
+
+/// The program in plain autograd, where each branch sees streams that differ by
+/// the rounding of the largest one, as rebuilt ones do. It is run where
+/// something differs, if `largest` is known.
+class Rounded {
+ public:
+  Rounded(const Program& program, const Record& expected, double largest)
+      : program_(program), expected_(expected), largest_(largest) {}
+
+  /// What rounding changes in gradients and outputs, relative to the largest
+  /// element of each: the most.
+  double change();
+
+  double largest_stream() const {
+    return largest_;
+  }
+
+ private:
+  double epsilon() const;
+  const Record& rounded();
+
+  const Program& program_;
+  const Record& expected_;
+  double largest_;
+  torch::optional<Record> record_;
+};
+
+}  // namespace differential
+}  // namespace test
+}  // namespace torchrev
