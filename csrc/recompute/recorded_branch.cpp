@@ -43,7 +43,8 @@ Tensor RecordedBranch::run(
   if (mode.record) {
     calls_.back().sizes = value.sizes();
     calls_.back().dtype = value.scalar_type();
-    if (may_lose_parameters()) {
+    // Where random numbers differ, so do the values.
+    if (may_lose_parameters() && options_.preserve_rng_state) {
       calls_.back().sample = Sample(value);
     }
   }
@@ -192,11 +193,9 @@ void RecordedBranch::check_not_replaced(const Callable& callable) const {
   }
 }
 
-// Members of a C++ module may be assigned. Where random numbers differ, so do
-// the values.
+// Members of a C++ module may be assigned.
 bool RecordedBranch::may_lose_parameters() const {
-  return !parameters_.empty() && !branch_->callable().takes_parameters() &&
-         options_.preserve_rng_state;
+  return !parameters_.empty() && !branch_->callable().takes_parameters();
 }
 
 // A member that is assigned a frozen tensor leaves few signs: the parameter is

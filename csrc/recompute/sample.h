@@ -15,14 +15,16 @@ class Sample {
   Sample() = default;
   explicit Sample(const at::Tensor& tensor);
 
-  // False if most elements differ by more than rounding does. True where one of
-  // them has none.
+  // False if some elements differ by more than rebuilt streams make of
+  // rounding. True where one of them has none.
   bool is_like(const Sample& other) const;
 
  private:
   static constexpr std::size_t kElements = 8;
 
   bool taken_ = false;
+  // Of the largest element.
+  double rounding_ = 0;
   std::array<double, kElements> elements_{};
 };
 
