@@ -21,6 +21,8 @@ class BranchFacts : public std::enable_shared_from_this<BranchFacts> {
   struct Seen {
     // It was run twice and gave the same.
     bool verified = false;
+    // Its input required grad. What it leaves of its graph shows only then.
+    bool had_gradient = false;
     // It has to run with a graph: it differentiates, takes another path without
     // one, or leaves in a member what has a graph.
     bool needs_graph = false;

@@ -86,11 +86,13 @@ class CallRecord {
     seen_ = branch_.facts().learn(
         attributes_.values(), buffers_.count(), std::move(seen));
   }
-  // Notes that they need a graph.
-  void note_graph() {
+  // Notes that they need a graph, or that one whose input requires grad has
+  // shown that they do not.
+  void note_graph(bool is_needed) {
     if (!seen_->needs_graph) {
       auto seen = *seen_;
-      seen.needs_graph = true;
+      seen.needs_graph = is_needed;
+      seen.had_gradient = true;
       learn(std::move(seen));
     }
   }

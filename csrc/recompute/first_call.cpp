@@ -114,13 +114,18 @@ Tensor RecordedBranch::record(const Tensor& x) {
   Tensor value;
   // Within a branch nothing has verified that it needs none.
   const bool unknown = !seen->verified && WithoutVerification::is_active();
-  if (seen->needs_graph || unknown || !ran_without_graph(call, x, value)) {
-    value =
-        in_graph(x, [&](const Tensor& x, const Arguments& arguments) {
-          return call.record.run(x, arguments.context, arguments.parameters);
-        }).value;
+  const bool is_new = !seen->had_gradient && x.requires_grad();
+  if (seen->needs_graph || unknown || is_new ||
+      !ran_without_graph(call, x, value)) {
+    auto run = in_graph(x, [&](const Tensor& x, const Arguments& arguments) {
+      return call.record.run(x, arguments.context, arguments.parameters);
+    });
+    value = std::move(run.value);
+    if (run.outlives) {
+      branch_->facts().keeps_graphs = true;
+    }
     if (!unknown) {
-      call.record.note_graph();
+      call.record.note_graph(/*is_needed=*/!is_new || run.outlives);
     }
   }
   if (writes) {
@@ -165,6 +170,7 @@ Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
     return call.record.run(x, arguments.context, arguments.parameters);
   });
   BranchFacts::Seen seen;
+  seen.had_gradient = x.requires_grad();
   auto& facts = branch_->facts();
   if (first.outlives) {
     facts.keeps_graphs = true;

@@ -214,6 +214,11 @@ std::vector<std::vector<std::string>> expected_errors(const Program& program) {
   if (any_branch(program, has_large_buffer)) {
     errors.push_back({"torchrev::", "of more than 1 MiB", "mutable_buffers"});
   }
+  if (program.same_input) {
+    // The inverse of an identity makes zeros of equal streams: statistics are
+    // then left alone, and change at a later call.
+    errors.push_back({"torchrev::", "the buffers of", "as in forward"});
+  }
   switch (program.change) {
     case Change::kReplaced:
     case Change::kMemberReplaced:

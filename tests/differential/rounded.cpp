@@ -44,11 +44,24 @@ double Rounded::change() {
       change_of(record.outputs, expected_.outputs));
 }
 
+namespace {
+
+double epsilon_of(at::ScalarType type) {
+  constexpr double kFloat = 0x1p-24, kDouble = 0x1p-53;
+  return type == at::kFloat ? kFloat : kDouble;
+}
+
+}  // namespace
+
+double Rounded::of_zero() const {
+  constexpr double kSummands = 128;
+  return kSummands * epsilon_of(program_.dtype) *
+         std::max({1.0, largest_, largest(expected_.gradients)});
+}
+
 double Rounded::epsilon() const {
-  constexpr double kBfloat16 = 0x1p-9, kFloat = 0x1p-24, kDouble = 0x1p-53;
-  return program_.autocast              ? kBfloat16
-         : program_.dtype == at::kFloat ? kFloat
-                                        : kDouble;
+  constexpr double kBfloat16 = 0x1p-9;
+  return program_.autocast ? kBfloat16 : epsilon_of(program_.dtype);
 }
 
 const Record& Rounded::rounded() {

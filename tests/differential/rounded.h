@@ -23,6 +23,9 @@ class Rounded {
   /// element of each: the most.
   double change();
 
+  /// What sums that mathematics makes zero may come to.
+  double of_zero() const;
+
   double largest_stream() const {
     return largest_;
   }

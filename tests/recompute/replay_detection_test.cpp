@@ -102,6 +102,32 @@ TEST_F(ReplayDetectionTest, ParameterThatForwardDoesNotChooseIsNone) {
   }
 }
 
+// In its first call there was no graph of the input that could outlive it.
+TEST_F(ReplayDetectionTest, WhatAMemberKeepsOfALaterInputThrows) {
+  struct KeepsImpl : torch::nn::Module {
+    Tensor forward(const Tensor& x) {
+      kept = x.square().mean();
+      return x.tanh();
+    }
+    Tensor kept;
+  };
+  const auto f = std::make_shared<KeepsImpl>();
+  for (const bool with_gradient : {false, true}) {
+    const auto x2 = inputs.x2.detach().requires_grad_(with_gradient);
+    const auto [y1, y2] = reversible_block(f, mlp(kWidth), inputs.x1, x2);
+    const auto loss = weighted_sum({y1, y2}) + f->kept;
+    const auto differentiate = [&, x2 = x2] {
+      torch::autograd::grad({loss}, {with_gradient ? x2 : inputs.x1});
+    };
+    if (with_gradient) {
+      EXPECT_TRUE(Throws<c10::ValueError>(
+          differentiate, {"torchrev::Branch", "keeps"}));
+    } else {
+      EXPECT_NO_THROW(differentiate());
+    }
+  }
+}
+
 TEST_F(ReplayDetectionTest, ContextWhoseRequiresGradWasChangedThrows) {
   const Branch branch = Branch::function([](const Tensor& x,
                                             at::TensorList context,
