@@ -43,16 +43,19 @@ Sample::Sample(const at::Tensor& tensor) {
   }
   taken_ = true;
   rounding_ = rounding_of(tensor.scalar_type());
+  // Most are contiguous, and divisions are slow.
+  const bool contiguous = tensor.is_contiguous();
   const auto last = tensor.numel() - 1;
   constexpr auto kSteps = static_cast<int64_t>(kElements - 1);
+  const auto whole = last / kSteps, rest = last % kSteps;
   AT_DISPATCH_FLOATING_TYPES_AND2(
       at::kHalf, at::kBFloat16, tensor.scalar_type(), "sample", [&] {
         const auto* data = static_cast<const scalar_t*>(tensor.data_ptr());
         for (int64_t k = 0; k <= kSteps; ++k) {
           // Not last * k, which may be too large for a number.
-          const auto i = last / kSteps * k + last % kSteps * k / kSteps;
+          const auto i = whole * k + rest * k / kSteps;
           elements_[static_cast<std::size_t>(k)] =
-              static_cast<double>(data[offset_of(tensor, i)]);
+              static_cast<double>(data[contiguous ? i : offset_of(tensor, i)]);
         }
       });
 }
