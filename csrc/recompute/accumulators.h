@@ -15,7 +15,7 @@ namespace detail {
 // in one of them holds it.
 class Accumulators {
  public:
-  explicit Accumulators(const std::vector<Tensor>& parameters) {
+  explicit Accumulators(const std::vector<at::Tensor>& parameters) {
     for (const auto& parameter : parameters) {
       if (parameter.requires_grad() && parameter.is_leaf()) {
         nodes_.push_back(torch::autograd::impl::grad_accumulator(parameter));

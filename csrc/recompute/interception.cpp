@@ -43,7 +43,7 @@ bool replace_tensors(Stack& stack, std::size_t count, const Replace& replace) {
       if (other.defined()) {
         auto copy = stack[i].toList().copy();
         copy.set(j, std::move(other));
-        stack[i] = std::move(copy);
+        stack[i] = copy;
       }
     }
   }
