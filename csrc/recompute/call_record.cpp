@@ -79,11 +79,9 @@ void CallRecord::settle(BranchFacts::Seen& seen) {
   seen.draws = !draws_.empty() || has_other_draws();
   seen.changes_attributes =
       !(attributes_ == Attributes::of(branch_.callable()));
-  seen.changed_buffers =
+  auto changed =
       buffers_.settle(place_, watch_ ? watch_->written() : std::vector<bool>());
-  if (seen_) {
-    seen.changed_buffers = seen_->changed_buffers;
-  }
+  seen.changed_buffers = seen_ ? seen_->changed_buffers : std::move(changed);
   for (std::size_t i = 0; watch_ && i < seen.changed_buffers.size(); ++i) {
     seen.writes_buffers_directly |=
         seen.changed_buffers[i] && !watch_->taken()[i];

@@ -132,7 +132,9 @@ Tensor RecordedBranch::replay(
       value.defined() ? c10::str(value.sizes(), " and ", value.scalar_type())
                       : "an undefined tensor",
       "A branch is a function of its arguments, parameters and buffers.");
-  recompute.differs_ |= !call.sample.is_like(Sample(value));
+  if (call.sample.is_taken()) {
+    recompute.differs_ |= !call.sample.is_like(Sample(value));
+  }
   return value;
 }
 

@@ -15,6 +15,10 @@ class Sample {
   Sample() = default;
   explicit Sample(const at::Tensor& tensor);
 
+  bool is_taken() const {
+    return taken_;
+  }
+
   // False if some elements differ by more than rebuilt streams make of
   // rounding. True where one of them has none.
   bool is_like(const Sample& other) const;
