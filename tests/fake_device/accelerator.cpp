@@ -110,6 +110,15 @@ at::Generator generator_of(const c10::Device& device) {
   return at::globalContext().defaultGenerator(device);
 }
 
+Branch normed(int64_t width) {
+  torch::nn::Sequential module(
+      torch::nn::BatchNorm1d(width),
+      torch::nn::Linear(width, width),
+      torch::nn::Dropout(0.5));
+  module->to(at::kDouble);
+  return module;
+}
+
 void AcceleratorTest::SetUp() {
   if (!is_fake() && !torch::cuda::is_available()) {
     GTEST_SKIP() << "There is no CUDA device.";

@@ -52,6 +52,9 @@ class SideStream {
   c10::Stream before_;
 };
 
+/// BatchNorm1d, Linear, Dropout: buffers, parameters and random numbers.
+Branch normed(int64_t width);
+
 /// Runs on every accelerator. Skipped where there is none, and failed by a race
 /// or a fault on the fake device.
 class AcceleratorTest : public testing::Test {

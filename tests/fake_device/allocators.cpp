@@ -15,7 +15,8 @@ void free_fake(void* data) {
   Memory::instance().free(data);
 }
 
-class FakeAllocator final : public c10::Allocator {
+// What releases declare otherwise.
+class AnyAllocator : public c10::Allocator {
  public:
 #if TORCHREV_FAKE_IS_PRIVATE_USE
   c10::DataPtr allocate(std::size_t bytes) override {
@@ -29,12 +30,19 @@ class FakeAllocator final : public c10::Allocator {
     return allocated(bytes);
   }
 #endif
+
+ private:
+  virtual c10::DataPtr allocated(std::size_t bytes) const = 0;
+};
+
+class FakeAllocator final : public AnyAllocator {
+ public:
   c10::DeleterFnPtr raw_deleter() const override {
     return &free_fake;
   }
 
  private:
-  static c10::DataPtr allocated(std::size_t bytes) {
+  c10::DataPtr allocated(std::size_t bytes) const override {
     const auto device = resolved(c10::Device(kFake));
     note_use(device.index());
     if (bytes == 0) {
@@ -61,23 +69,9 @@ void free_pinned(void* context) {
   pinned().erase(block->memory.get());
 }
 
-class PinnedAllocator final : public c10::Allocator {
- public:
-#if TORCHREV_FAKE_IS_PRIVATE_USE
-  c10::DataPtr allocate(std::size_t bytes) override {
-    return allocated(bytes);
-  }
-  void copy_data(void* to, const void* from, std::size_t bytes) const override {
-    default_copy_data(to, from, bytes);
-  }
-#else
-  c10::DataPtr allocate(std::size_t bytes) const override {
-    return allocated(bytes);
-  }
-#endif
-
+class PinnedAllocator final : public AnyAllocator {
  private:
-  static c10::DataPtr allocated(std::size_t bytes) {
+  c10::DataPtr allocated(std::size_t bytes) const override {
     auto block = std::make_unique<Pinned>();
     block->memory = c10::GetCPUAllocator()->allocate(bytes);
     auto* const data = block->memory.get();

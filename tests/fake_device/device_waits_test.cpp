@@ -19,14 +19,6 @@ class DeviceWaitsTest : public FakeDeviceTest {
       inputs = on_accelerator(inputs);
     }
   }
-  static Branch dropping() {
-    torch::nn::Sequential module(
-        torch::nn::BatchNorm1d(kWidth),
-        torch::nn::Linear(kWidth, kWidth),
-        torch::nn::Dropout(0.5));
-    module->to(at::kDouble);
-    return module;
-  }
   // Of a step that is not the first.
   int64_t waits(const Stack& stack) {
     const auto step = [&] {
@@ -38,9 +30,9 @@ class DeviceWaitsTest : public FakeDeviceTest {
   }
 
   Blocks blocks = {
-      {mlp(kWidth), dropping()},
-      {dropping(), mlp(kWidth)},
-      {mlp(kWidth), dropping()}};
+      {mlp(kWidth), normed(kWidth)},
+      {normed(kWidth), mlp(kWidth)},
+      {mlp(kWidth), normed(kWidth)}};
   Inputs inputs = random_inputs({8, kWidth});
 };
 
