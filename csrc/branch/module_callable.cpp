@@ -31,6 +31,15 @@ void visit_modules(Module& module, const Visit& visit, bool in_script = false) {
   }
 }
 
+// Module's own parameters() copies them with their names into a dictionary
+// first.
+struct Members : Module {
+  static const torch::OrderedDict<std::string, Tensor>& parameters_of(
+      const Module& module) {
+    return module.*(&Members::parameters_);
+  }
+};
+
 template <typename T>
 void append(std::vector<T>& values, std::vector<T> more) {
   std::move(more.begin(), more.end(), std::back_inserter(values));
@@ -45,11 +54,17 @@ std::vector<Tensor> ModuleCallable::parameters() const {
   std::vector<Tensor> tensors;
   visit_modules(
       *module_, [&](const Module& module, const auto* script, bool in_script) {
-        if (!in_script) {
-          append(
-              tensors,
-              script ? parameters_of(*script)
-                     : module.parameters(/*recurse=*/false));
+        if (in_script) {
+          return;
+        }
+        if (script) {
+          append(tensors, parameters_of(*script));
+          return;
+        }
+        for (const auto& item : Members::parameters_of(module)) {
+          if (item.value().defined()) {
+            tensors.push_back(item.value());
+          }
         }
       });
   return tensors;

@@ -216,7 +216,9 @@ std::shared_ptr<Callable> make_script_callable(ScriptModule module) {
 }
 
 const ScriptModule* script_of(const torch::nn::Module& module) {
-  return typeid(module) == typeid(ScriptMirror)
+  // In this order no names are compared: that of a type of this file is its
+  // address.
+  return typeid(ScriptMirror) == typeid(module)
              ? &static_cast<const ScriptMirror&>(module).script()
              : nullptr;
 }

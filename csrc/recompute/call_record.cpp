@@ -43,29 +43,38 @@ Tensor CallRecord::run(
   if (!seen_) {
     watch_ = std::make_unique<BufferWatch>(branch_.buffers());
   }
-  if (preserve_rng_) {
-    before_ = std::make_unique<RandomState>(generators());
-  }
-  auto out = [&] {
+  const auto call = [&] {
     const RecordScope scope(decisions_);
     Interception::Parts parts;
     parts.record = watches_draws ? &draws_ : nullptr;
     parts.watch = watch_.get();
     const Interception interception(parts);
     return branch_.callable().forward(x, context, parameters);
-  }();
-  if (preserve_rng_) {
-    settle_draws({std::move(*before_), generators()}, watches_draws);
-    before_.reset();
+  };
+  return preserve_rng_ ? noting_draws(call, watches_draws) : call();
+}
+
+template <typename Call>
+Tensor CallRecord::noting_draws(const Call& call, bool watched) {
+  const auto before = generators();
+  Tensor out;
+  try {
+    out = call();
+  } catch (...) {
+    before_ = std::make_unique<RandomState>(before);
+    throw;
   }
+  settle_draws(before, watched);
   return out;
 }
 
 // Most branches draw nothing, or by operators alone: nothing is kept besides.
-void CallRecord::settle_draws(Moved moved, bool watched) {
-  if (!(moved.before == moved.after) &&
-      !draws_.accounts_for(moved.before, moved.after)) {
-    moved_ = std::make_unique<Moved>(std::move(moved));
+void CallRecord::settle_draws(const RandomState& before, bool watched) {
+  if (!before.is_current()) {
+    Moved moved{before, generators()};
+    if (!draws_.accounts_for(moved.before, moved.after)) {
+      moved_ = std::make_unique<Moved>(std::move(moved));
+    }
   }
   draws_.finish();
   if (!watched && moved_) {

@@ -125,13 +125,16 @@ class CallRecord {
     RandomState before;
     RandomState after;
   };
-  void settle_draws(Moved moved, bool watched);
+  // Runs `call`, and tells what it drew that `watched` operators did not.
+  template <typename Call>
+  Tensor noting_draws(const Call& call, bool watched);
+  void settle_draws(const RandomState& before, bool watched);
 
   Place place_;
   Branch branch_;
   bool preserve_rng_;
   std::vector<c10::Device> devices_;
-  // While it runs.
+  // Where a run that threw began.
   std::unique_ptr<RandomState> before_;
   DrawRecord draws_;
   // Null if draws_ says all.

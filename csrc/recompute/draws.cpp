@@ -106,8 +106,7 @@ bool OwnGenerators::stand_at(const RandomState& end) const {
   bool all = true;
   end.for_each([&](const c10::Device& device, const auto& state) {
     const auto own = find_in(sources_, device);
-    all = all && (own == sources_.end() ||
-                  GeneratorState::of(own->generator) == state);
+    all = all && (own == sources_.end() || state.is_of(own->generator));
   });
   return all;
 }

@@ -15,6 +15,11 @@ at::CPUGeneratorImpl& as_cpu(const at::Generator& generator) {
       generator.unsafeGetGeneratorImpl());
 }
 
+bool same(const at::mt19937_data_pod& a, const at::mt19937_data_pod& b) {
+  return a.left_ == b.left_ && a.next_ == b.next_ && a.seed_ == b.seed_ &&
+         a.state_ == b.state_;
+}
+
 }  // namespace
 
 GeneratorState GeneratorState::of(const at::Generator& generator) {
@@ -47,9 +52,18 @@ bool GeneratorState::operator==(const GeneratorState& other) const {
   if (device_.defined()) {
     return at::equal(device_, other.device_);
   }
-  return cpu_.left_ == other.cpu_.left_ && cpu_.next_ == other.cpu_.next_ &&
-         cpu_.seed_ == other.cpu_.seed_ && cpu_.state_ == other.cpu_.state_ &&
-         cpu_float_ == other.cpu_float_ && cpu_double_ == other.cpu_double_;
+  return same(cpu_, other.cpu_) && cpu_float_ == other.cpu_float_ &&
+         cpu_double_ == other.cpu_double_;
+}
+
+bool GeneratorState::is_of(const at::Generator& generator) const {
+  if (device_.defined()) {
+    return at::equal(device_, generator.get_state());
+  }
+  auto& cpu = as_cpu(generator);
+  return same(cpu_, cpu.engine().data()) &&
+         cpu_float_ == cpu.next_float_normal_sample() &&
+         cpu_double_ == cpu.next_double_normal_sample();
 }
 
 at::Generator default_generator(const c10::Device& device) {

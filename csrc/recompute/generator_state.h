@@ -20,6 +20,8 @@ class GeneratorState {
   static GeneratorState of(const at::Generator& generator);
   void set(at::Generator& generator) const;
   bool operator==(const GeneratorState& other) const;
+  // Whether `generator` stands there.
+  bool is_of(const at::Generator& generator) const;
 
  private:
   at::mt19937_data_pod cpu_;

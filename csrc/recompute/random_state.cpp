@@ -15,6 +15,11 @@ GeneratorState state_of(at::Generator generator) {
   return GeneratorState::of(generator);
 }
 
+bool stands_at(at::Generator generator, const GeneratorState& state) {
+  const std::lock_guard<std::mutex> lock(generator.mutex());
+  return state.is_of(generator);
+}
+
 void set(at::Generator generator, const GeneratorState& state) {
   const std::lock_guard<std::mutex> lock(generator.mutex());
   state.set(generator);
@@ -22,14 +27,24 @@ void set(at::Generator generator, const GeneratorState& state) {
 
 }  // namespace
 
-RandomState RandomState::capture(at::ArrayRef<c10::Device> devices) {
-  RandomState state;
-  state.cpu_ = state_of(at::detail::getDefaultCPUGenerator());
+// A state is 2.5 KiB: it is read into its place, not copied there.
+RandomState::RandomState(at::ArrayRef<c10::Device> devices)
+    : cpu_(state_of(at::detail::getDefaultCPUGenerator())) {
   for (const auto& device : devices) {
     const auto generator = default_generator(device);
-    state.devices_.emplace_back(generator, state_of(generator));
+    devices_.emplace_back(generator, state_of(generator));
   }
-  return state;
+}
+
+RandomState RandomState::capture(at::ArrayRef<c10::Device> devices) {
+  return RandomState(devices);
+}
+
+bool RandomState::is_current() const {
+  return stands_at(at::detail::getDefaultCPUGenerator(), cpu_) &&
+         std::all_of(devices_.begin(), devices_.end(), [](const auto& item) {
+           return stands_at(item.first, item.second);
+         });
 }
 
 void RandomState::restore() const {

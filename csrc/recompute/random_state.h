@@ -16,6 +16,8 @@ class RandomState {
  public:
   static RandomState capture(at::ArrayRef<c10::Device> devices);
   void restore() const;
+  // Whether they still stand there.
+  bool is_current() const;
   bool operator==(const RandomState& other) const;
 
   // Calls visit(device, state) for each generator.
@@ -28,6 +30,8 @@ class RandomState {
   }
 
  private:
+  explicit RandomState(at::ArrayRef<c10::Device> devices);
+
   GeneratorState cpu_;
   std::vector<std::pair<at::Generator, GeneratorState>> devices_;
 };
