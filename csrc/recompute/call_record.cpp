@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "recompute/generator_moves.h"
 #include "recompute/interception.h"
 #include "recompute/restore.h"
 
@@ -36,10 +37,12 @@ Tensor CallRecord::run(
     cache_guard = std::make_unique<Restore<AutocastState>>(autocast_);
     autocast_.without_cache().restore();
   }
-  // Within another branch, draws may not reach the default generators, which
-  // would tell of them.
+  // The default generators would tell of draws where none is expected: but not
+  // within another branch, where draws may not reach them, nor beside the draws
+  // of other threads.
   const bool watches_draws =
-      preserve_rng_ && (!seen_ || seen_->draws || Interception::of_draws());
+      preserve_rng_ && (!seen_ || seen_->draws || Interception::of_draws() ||
+                        other_threads_draw());
   if (!seen_) {
     watch_ = std::make_unique<BufferWatch>(branch_.buffers());
   }
@@ -51,7 +54,13 @@ Tensor CallRecord::run(
     const Interception interception(parts);
     return branch_.callable().forward(x, context, parameters);
   };
-  return preserve_rng_ ? noting_draws(call, watches_draws) : call();
+  // Within a recompute that draws from generators of its own, who moves the
+  // default ones is another thread.
+  auto out = preserve_rng_ && !Interception::of_own_draws()
+                 ? noting_draws(call, watches_draws)
+                 : call();
+  draws_.finish();
+  return out;
 }
 
 template <typename Call>
@@ -70,13 +79,9 @@ Tensor CallRecord::noting_draws(const Call& call, bool watched) {
 
 // Most branches draw nothing, or by operators alone: nothing is kept besides.
 void CallRecord::settle_draws(const RandomState& before, bool watched) {
-  if (!before.is_current()) {
-    Moved moved{before, generators()};
-    if (!draws_.accounts_for(moved.before, moved.after)) {
-      moved_ = std::make_unique<Moved>(std::move(moved));
-    }
+  if (before.was_moved()) {
+    moved_ = std::make_unique<Moved>(Moved{before, generators()});
   }
-  draws_.finish();
   if (!watched && moved_) {
     auto seen = *seen_;
     seen.draws = true;

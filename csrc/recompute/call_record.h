@@ -97,8 +97,8 @@ class CallRecord {
     }
   }
 
-  // Whether something other than operators of the call moved the default
-  // generators: the call itself, or another thread.
+  // Whether something other than operators of recorded branches moved the
+  // default generators meanwhile: the call itself, or another thread.
   bool has_other_draws() const {
     return moved_ != nullptr;
   }

@@ -61,22 +61,6 @@ const DrawRecord::Source* DrawRecord::find(const c10::Device& device) const {
   return found == sources_.end() ? nullptr : &*found;
 }
 
-bool DrawRecord::accounts_for(
-    const RandomState& before, const RandomState& after) const {
-  bool all = true;
-  before.for_each([&](const c10::Device& device, const auto& from) {
-    after.for_each([&](const c10::Device& other, const auto& to) {
-      if (device != other || from == to) {
-        return;
-      }
-      const auto* source = find(device);
-      all = all && source && source->end && source->starts.size() == 1 &&
-            source->starts.front().state == from && *source->end == to;
-    });
-  });
-  return all;
-}
-
 void DrawRecord::finish() {
   for (auto& source : sources_) {
     source.end.reset();

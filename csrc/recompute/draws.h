@@ -33,12 +33,7 @@ class DrawRecord {
     return sources_.empty();
   }
 
-  // Whether these draws are all that took the default generators from `before`
-  // to `after`.
-  bool accounts_for(const RandomState& before, const RandomState& after) const;
-
-  // Call it when the call is over: drops what only note() and accounts_for()
-  // need.
+  // Call it when the call is over: drops what only note() needs.
   void finish();
 
  private:

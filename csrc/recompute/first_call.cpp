@@ -7,6 +7,7 @@
 
 #include "recompute/accumulators.h"
 #include "recompute/graph_mode.h"
+#include "recompute/interception.h"
 #include "recompute/recorded_branch.h"
 #include "recompute/verification.h"
 
@@ -38,9 +39,8 @@ bool misses_graph(const std::exception& error) {
 // requires grad. So the first call of a branch builds one, which is looked
 // through and dropped.
 
-template <typename Run>
 void RecordedBranch::run_in_graph(
-    LocalGraph& graph, const Tensor& x, const Run& run, InGraph& result) {
+    LocalGraph& graph, const Tensor& x, RunInGraph run, InGraph& result) {
   const auto input = graph.enter(x, {});
   std::vector<LocalGraph::Handle> declared;
   const auto arguments = enter(graph, context_, {}, declared);
@@ -53,9 +53,8 @@ void RecordedBranch::run_in_graph(
   });
 }
 
-template <typename Run>
 RecordedBranch::InGraph RecordedBranch::in_graph(
-    const Tensor& x, const Run& run) {
+    const Tensor& x, RunInGraph run) {
   const at::AutoGradMode grad_mode(true);
   const Accumulators accumulators(parameters_);
   InGraph result;
@@ -81,6 +80,7 @@ RecordedBranch::InGraph RecordedBranch::in_graph(
 
 Tensor RecordedBranch::run_unrecorded(const Tensor& x, bool search) {
   const auto run = [this](const Tensor& x, const Arguments& arguments) {
+    const Interception interception({});
     return branch_->callable().forward(
         x, arguments.context, arguments.parameters);
   };
@@ -193,93 +193,6 @@ Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
   facts.searched = true;
   call.record.learn(std::move(seen));
   return std::move(first.value);
-}
-
-// First with numbers and buffers of its own, then with those that all share,
-// where the call left a sign that operators do not reach all.
-void RecordedBranch::verify(
-    const Call& call, const Tensor& x, Tensor& value, BranchFacts::Seen& seen) {
-  const auto& record = call.record;
-  Repetition repetition;
-  if (!seen.writes_buffers_directly) {
-    const bool last = !record.has_other_draws() && !record.changed_buffers();
-    repetition = repeat(call, x, value, /*shares=*/false, last, seen);
-    // Somebody moves the default generators: another thread, or the branch.
-    const bool is_clear =
-        repetition.same && !(record.has_other_draws() && repetition.moved);
-    if (is_clear || last) {
-      seen.verified = repetition.same;
-      check_gave_the_same(place_, repetition.same || repetition.drew_anew);
-      return;
-    }
-  }
-  const auto shared =
-      repeat(call, x, value, /*shares=*/true, /*last=*/!repetition.same, seen);
-  seen.verified = repetition.same || shared.same;
-  seen.draws_directly = shared.same && record.has_other_draws() &&
-                        (shared.drew_as_recorded || !repetition.same);
-  if (seen.draws_directly) {
-    // The replay with numbers of its own drew from there, too.
-    record.set_generators_after();
-  }
-  seen.writes_buffers_directly |= !repetition.same && record.changed_buffers();
-  check_gave_the_same(place_, seen.verified || shared.drew_anew);
-}
-
-// `last`: what it throws is not held back. Notes in `seen` whether the branch
-// needs a graph.
-RecordedBranch::Repetition RecordedBranch::repeat(
-    const Call& call,
-    const Tensor& x,
-    Tensor& value,
-    bool shares,
-    bool last,
-    BranchFacts::Seen& seen) {
-  Repetition result;
-  // A parameter that was renormalised once may be, by a rounding, once more.
-  const bool rounds = seen.writes_parameters;
-  const auto replay = [&](const Tensor& x, const Arguments& arguments) {
-    const auto before = call.record.generators();
-    Replay replay(call.record, shares);
-    auto again = replay(x, arguments.context, arguments.parameters);
-    result.moved |= !(before == call.record.generators());
-    result.drew_anew = result.moved && !call.record.preserves_rng();
-    result.drew_as_recorded = replay.drew_as_recorded();
-    return again;
-  };
-  const bool needed_graph = seen.needs_graph;
-  if (!needed_graph) {
-    try {
-      const WithoutGraph without;
-      result.same =
-          gave_the_same(value, replay(x, {context_, parameters_}), rounds);
-    } catch (const std::exception&) {
-      // Shows again below, if it is not for want of a graph.
-    }
-    if (result.same || result.drew_anew) {
-      return result;
-    }
-    seen.needs_graph = true;
-  }
-  try {
-    auto again = in_graph(x, replay).value;
-    result.same = gave_the_same(value, again, rounds);
-    if (!result.same && branch_->callable().needs_graph()) {
-      // The executor of TorchScript optimises after a first run, and old
-      // releases then draw in another order: what backward will see is the
-      // value.
-      result.same = gave_the_same(again, in_graph(x, replay).value, rounds);
-      value = std::move(again);
-    }
-  } catch (const std::exception&) {
-    if (last) {
-      throw;
-    }
-  }
-  if (!result.same) {
-    seen.needs_graph = needed_graph;
-  }
-  return result;
 }
 
 }  // namespace detail

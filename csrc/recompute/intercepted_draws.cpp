@@ -8,6 +8,7 @@
 #include "check.h"
 #include "compat.h"
 #include "device/capabilities.h"
+#include "recompute/generator_moves.h"
 #include "recompute/interception.h"
 #include "recompute/interception_kernels.h"
 
@@ -18,10 +19,9 @@ namespace detail {
 
 namespace {
 
-using torch::jit::Stack;
-
 // The arguments of an operator on the stack.
-at::ArrayRef<c10::IValue> top_of(const Stack& stack, std::size_t count) {
+at::ArrayRef<c10::IValue> top_of(
+    const torch::jit::Stack& stack, std::size_t count) {
   return at::ArrayRef<c10::IValue>(stack).slice(stack.size() - count);
 }
 
@@ -59,16 +59,20 @@ at::Generator scratch_for(const at::Generator& generator) {
   return scratch;
 }
 
+bool is_captured(const c10::Device& device) {
+  if (!has_streams(device)) {
+    return false;
+  }
+  const c10::impl::VirtualGuardImpl guard(device.type());
+  return compat::is_capturing(guard.getStream(device));
+}
+
 // A graph draws anew at each launch, by the default generator alone: nobody
 // knows what it will have drawn.
 void check_not_captured(const c10::Device& device) {
-  if (!has_streams(device)) {
-    return;
-  }
-  const c10::impl::VirtualGuardImpl guard(device.type());
   TORCHREV_CHECK(
       ValueError,
-      !compat::is_capturing(guard.getStream(device)),
+      !is_captured(device),
       "Branch",
       "a branch to draw random numbers on a stream that runs what it is given",
       "a draw on one that is captured (a CUDA graph)",
@@ -88,6 +92,10 @@ struct Drawing {
       }
       own = at->parts().own;
     }
+  }
+  // Whether the numbers are replayed.
+  bool matters() const {
+    return own || !records.empty();
   }
   void note(
       const c10::Device& device,
@@ -124,12 +132,16 @@ void draw(
   call(scratch);
   const auto after = GeneratorState::of(scratch);
   after.set(generator);
+  GeneratorMoves::of(generator).note(before, after);
+  note_drawing_thread();
   drawing.note(device, before, after);
 }
 
 // The kernel of operators that take a generator.
 void run_drawing(
-    const c10::OperatorHandle& op, c10::DispatchKeySet keys, Stack* stack) {
+    const c10::OperatorHandle& op,
+    c10::DispatchKeySet keys,
+    torch::jit::Stack* stack) {
   const auto& schema = op.schema();
   const auto arguments = top_of(*stack, schema.arguments().size());
   const auto device = device_of(arguments);
@@ -139,8 +151,10 @@ void run_drawing(
   const auto& given = (*stack)[position];
   const Drawing drawing;
   // A generator of the user's own is the user's.
-  if (!generator.defined() || (!drawing.own && drawing.records.empty()) ||
-      (given.isGenerator() && given.toGenerator() != generator)) {
+  const bool is_default =
+      generator.defined() && Interception::of_draws() &&
+      !(given.isGenerator() && given.toGenerator() != generator);
+  if (!is_default || (!drawing.matters() && is_captured(device))) {
     run_intercepted(op, keys, stack);
     return;
   }

@@ -3,6 +3,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
+#include "recompute/generator_moves.h"
 #include "recompute/interception_kernels.h"
 
 namespace torchrev {
@@ -12,13 +13,12 @@ namespace {
 
 thread_local const Interception* innermost_interception = nullptr;
 
-using Stack = torch::jit::Stack;
-
 // Calls `replace(tensor, i)` for each tensor of the last `count` values of the
 // stack, i the number of the value, those in lists included; puts what it
 // returns in its place if that is defined. Returns whether it did.
 template <typename Replace>
-bool replace_tensors(Stack& stack, std::size_t count, const Replace& replace) {
+bool replace_tensors(
+    torch::jit::Stack& stack, std::size_t count, const Replace& replace) {
   bool any = false;
   const auto first = stack.size() - count;
   const auto replaced = [&](const c10::IValue& value, std::size_t i) {
@@ -78,13 +78,20 @@ Tensor original(const Tensor& tensor, std::size_t /*i*/) {
   return Tensor();
 }
 
-bool looks_at_tensors() {
-  for (auto* at = innermost_interception; at; at = at->outer()) {
-    if (at->parts().buffers || at->parts().watch) {
-      return true;
-    }
+// Whether `holds` for any interception of this thread.
+template <typename Holds>
+bool holds_for_any(const Holds& holds) {
+  auto* at = innermost_interception;
+  while (at && !holds(*at)) {
+    at = at->outer();
   }
-  return false;
+  return at;
+}
+
+bool looks_at_tensors() {
+  return holds_for_any([](const Interception& interception) {
+    return interception.parts().buffers || interception.parts().watch;
+  });
 }
 
 TORCH_LIBRARY_IMPL(_, DeferredInit, library) {
@@ -123,11 +130,13 @@ void run_intercepted(
 }
 
 Interception::Interception(const Parts& parts)
-    : parts_(parts), outer_(innermost_interception) {
+    : parts_(parts),
+      tells_of_draws_(other_threads_draw()),
+      outer_(innermost_interception) {
   if (parts.buffers && parts.buffers->empty()) {
     parts_.buffers = nullptr;
   }
-  if (parts_.record || parts_.own || parts_.buffers || parts_.watch) {
+  if (sees_draws() || parts_.buffers || parts_.watch) {
     innermost_interception = this;
     key_.emplace(kInterceptionKey);
   }
@@ -142,12 +151,11 @@ const Interception* Interception::innermost() {
 }
 
 bool Interception::of_draws() {
-  for (auto* at = innermost_interception; at; at = at->outer()) {
-    if (at->parts().record || at->parts().own) {
-      return true;
-    }
-  }
-  return false;
+  return holds_for_any([](const auto& at) { return at.sees_draws(); });
+}
+
+bool Interception::of_own_draws() {
+  return holds_for_any([](const auto& at) { return at.parts().own; });
 }
 
 }  // namespace detail

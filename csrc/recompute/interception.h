@@ -18,7 +18,8 @@ namespace detail {
 // kernel under a dispatch key that is on while the branch runs:
 //   * in forward, one that draws random numbers holds the mutex of the default
 //     generator, runs with a generator of ours that stands where it does, and
-//     moves it on; where each draw started is noted;
+//     moves it on; where each draw started is noted, and that it was not a
+//     stranger who moved the generator (GeneratorMoves);
 //   * in a recompute, it draws from a generator of ours that stands where the
 //     noted one did, and where an operator is given a buffer that forward
 //     changed, it gets a private copy instead.
@@ -27,7 +28,8 @@ namespace detail {
 // Branches nest: an operator is seen by all of the recordings around it, up to
 // the innermost recompute, whose generators it draws from.
 
-// While it lives, operators of this thread are intercepted.
+// While it lives, operators of this thread are intercepted: where branches of
+// other threads draw, also for GeneratorMoves alone.
 class Interception {
  public:
   // What is not null outlives the Interception.
@@ -48,17 +50,23 @@ class Interception {
 
   // The innermost one of this thread, or null.
   static const Interception* innermost();
-  // Whether draws of this thread are intercepted already.
+  // Whether draws of this thread are intercepted already; and whether the
+  // default generators are not asked for them, but those of a recompute.
   static bool of_draws();
+  static bool of_own_draws();
   const Interception* outer() const {
     return outer_;
   }
   const Parts& parts() const {
     return parts_;
   }
+  bool sees_draws() const {
+    return parts_.record || parts_.own || tells_of_draws_;
+  }
 
  private:
   Parts parts_;
+  bool tells_of_draws_;
   const Interception* outer_;
   torch::optional<c10::impl::IncludeDispatchKeyGuard> key_;
 };

@@ -1,38 +1,42 @@
 #include "recompute/random_state.h"
 
 #include <algorithm>
-#include <mutex>
+#include <utility>
 
 #include "device/capabilities.h"
+#include "recompute/generator_moves.h"
 
 namespace torchrev {
 namespace detail {
 
-namespace {
-
-GeneratorState state_of(at::Generator generator) {
-  const std::lock_guard<std::mutex> lock(generator.mutex());
-  return GeneratorState::of(generator);
-}
-
-bool stands_at(at::Generator generator, const GeneratorState& state) {
-  const std::lock_guard<std::mutex> lock(generator.mutex());
-  return state.is_of(generator);
-}
-
-void set(at::Generator generator, const GeneratorState& state) {
-  const std::lock_guard<std::mutex> lock(generator.mutex());
-  state.set(generator);
-}
-
-}  // namespace
-
 // A state is 2.5 KiB: it is read into its place, not copied there.
+RandomState::Position::Position(at::Generator of)
+    : Position(of, std::lock_guard<std::mutex>(of.mutex())) {}
+
+RandomState::Position::Position(
+    at::Generator of, const std::lock_guard<std::mutex>& /*lock*/)
+    : generator(std::move(of)),
+      state(GeneratorState::of(generator)),
+      other_moves(GeneratorMoves::of(generator).others(state)) {}
+
+bool RandomState::Position::was_moved() const {
+  auto current = generator;
+  const std::lock_guard<std::mutex> lock(current.mutex());
+  return GeneratorMoves::of(current).others(GeneratorState::of(current)) !=
+         other_moves;
+}
+
+void RandomState::Position::restore() const {
+  auto current = generator;
+  const std::lock_guard<std::mutex> lock(current.mutex());
+  GeneratorMoves::of(current).note(GeneratorState::of(current), state);
+  state.set(current);
+}
+
 RandomState::RandomState(at::ArrayRef<c10::Device> devices)
-    : cpu_(state_of(at::detail::getDefaultCPUGenerator())) {
+    : cpu_(at::detail::getDefaultCPUGenerator()) {
   for (const auto& device : devices) {
-    const auto generator = default_generator(device);
-    devices_.emplace_back(generator, state_of(generator));
+    devices_.emplace_back(default_generator(device));
   }
 }
 
@@ -40,28 +44,31 @@ RandomState RandomState::capture(at::ArrayRef<c10::Device> devices) {
   return RandomState(devices);
 }
 
-bool RandomState::is_current() const {
-  return stands_at(at::detail::getDefaultCPUGenerator(), cpu_) &&
-         std::all_of(devices_.begin(), devices_.end(), [](const auto& item) {
-           return stands_at(item.first, item.second);
-         });
+bool RandomState::was_moved() const {
+  return cpu_.was_moved() ||
+         std::any_of(
+             devices_.begin(), devices_.end(), [](const Position& position) {
+               return position.was_moved();
+             });
 }
 
 void RandomState::restore() const {
-  set(at::detail::getDefaultCPUGenerator(), cpu_);
-  for (const auto& item : devices_) {
-    set(item.first, item.second);
+  cpu_.restore();
+  for (const auto& position : devices_) {
+    position.restore();
   }
 }
 
 bool RandomState::operator==(const RandomState& other) const {
-  return cpu_ == other.cpu_ &&
+  return cpu_.state == other.cpu_.state &&
          std::equal(
              devices_.begin(),
              devices_.end(),
              other.devices_.begin(),
              other.devices_.end(),
-             [](const auto& a, const auto& b) { return a.second == b.second; });
+             [](const Position& a, const Position& b) {
+               return a.state == b.state;
+             });
 }
 
 std::vector<c10::Device> devices_drawn_from(

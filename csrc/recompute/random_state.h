@@ -3,7 +3,7 @@
 #include <ATen/core/Generator.h>
 #include <torchrev/branch.h>
 
-#include <utility>
+#include <mutex>
 #include <vector>
 
 #include "recompute/generator_state.h"
@@ -16,24 +16,38 @@ class RandomState {
  public:
   static RandomState capture(at::ArrayRef<c10::Device> devices);
   void restore() const;
-  // Whether they still stand there.
-  bool is_current() const;
+  // Whether anything but operators of recorded branches has moved them since:
+  // see GeneratorMoves.
+  bool was_moved() const;
+  // Whether the generators stand at the same places.
   bool operator==(const RandomState& other) const;
 
   // Calls visit(device, state) for each generator.
   template <typename Visit>
   void for_each(const Visit& visit) const {
-    visit(c10::Device(c10::kCPU), cpu_);
-    for (const auto& item : devices_) {
-      visit(item.first.device(), item.second);
+    visit(c10::Device(c10::kCPU), cpu_.state);
+    for (const auto& device : devices_) {
+      visit(device.generator.device(), device.state);
     }
   }
 
  private:
+  struct Position {
+    explicit Position(at::Generator of);
+    bool was_moved() const;
+    void restore() const;
+
+    at::Generator generator;
+    GeneratorState state;
+    std::size_t other_moves;
+
+   private:
+    Position(at::Generator of, const std::lock_guard<std::mutex>& lock);
+  };
   explicit RandomState(at::ArrayRef<c10::Device> devices);
 
-  GeneratorState cpu_;
-  std::vector<std::pair<at::Generator, GeneratorState>> devices_;
+  Position cpu_;
+  std::vector<Position> devices_;
 };
 
 // The accelerators from whose generators `branch` may draw when it is called

@@ -2,6 +2,7 @@
 
 #include <ATen/core/DimVector.h>
 #include <ATen/core/Tensor.h>
+#include <c10/util/FunctionRef.h>
 #include <torchrev/branch.h>
 
 #include <memory>
@@ -151,12 +152,11 @@ class RecordedBranch {
   bool ran_without_graph(Call& call, const Tensor& x, Tensor& value);
   bool wants_verification() const;
   Tensor first_call(Call& call, const Tensor& x);
-  template <typename Run>
-  InGraph in_graph(const Tensor& x, const Run& run);
+  using RunInGraph = c10::function_ref<Tensor(const Tensor&, const Arguments&)>;
+  InGraph in_graph(const Tensor& x, RunInGraph run);
   // A step of in_graph(): what is held of the graph dies with it.
-  template <typename Run>
   void run_in_graph(
-      LocalGraph& graph, const Tensor& x, const Run& run, InGraph& result);
+      LocalGraph& graph, const Tensor& x, RunInGraph run, InGraph& result);
   // See NOTE [First call]. Notes in `seen` what a replay needs.
   void verify(
       const Call& call,
@@ -177,9 +177,13 @@ class RecordedBranch {
       const Call& call,
       const Tensor& x,
       Tensor& value,
-      bool shares,
+      const Replay::Shares& shares,
       bool last,
       BranchFacts::Seen& seen);
+  // Whether a branch that gives the same with numbers of its own yet draws from
+  // the default generators past all operators, or another thread does.
+  bool draws_directly(
+      const Call& call, const Tensor& x, Tensor value, BranchFacts::Seen seen);
 
   // Lets the branch use its tensors within `graph`. `handles` get those of
   // declared().

@@ -38,16 +38,16 @@ void Replay::Found::restore() const {
   }
 }
 
-Replay::Replay(const CallRecord& record, torch::optional<bool> shares)
+Replay::Replay(const CallRecord& record, torch::optional<Shares> shares)
     : record_(record),
       shares_draws_(
-          record.moved_ && shares.value_or(
-                               !record.seen_ || !record.seen_->verified ||
-                               record.seen_->draws_directly)),
+          record.moved_ && (shares ? shares->draws
+                                   : !record.seen_ || !record.seen_->verified ||
+                                         record.seen_->draws_directly)),
       shares_buffers_(
           !record.buffers_.copies().empty() &&
-          shares.value_or(
-              record.seen_ && record.seen_->writes_buffers_directly)),
+          (shares ? shares->buffers
+                  : record.seen_ && record.seen_->writes_buffers_directly)),
       buffers_(shares_buffers_ ? BufferCopies() : record.buffers_.copies()) {
   record.buffers_.check_unchanged(record.place_);
   choose_attributes();

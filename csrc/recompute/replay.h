@@ -27,11 +27,16 @@ namespace detail {
 // are then those of the forward, since the local gradient may read them.
 class Replay {
  public:
+  // Which state that is one for all threads a replay sets.
+  struct Shares {
+    bool draws;
+    bool buffers;
+  };
   // Throws c10::ValueError if a buffer that counts as unchanged was changed.
-  // `shares`: whether to go by the shared state, if that is not to be decided
-  // by what is known of the branch.
+  // Without `shares`, what is known of the branch decides.
   explicit Replay(
-      const CallRecord& record, torch::optional<bool> shares = torch::nullopt);
+      const CallRecord& record,
+      torch::optional<Shares> shares = torch::nullopt);
   Replay(const Replay&) = delete;
   Replay& operator=(const Replay&) = delete;
 

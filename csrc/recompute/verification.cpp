@@ -4,7 +4,11 @@
 #include <ATen/ops/equal.h>
 
 #include <cmath>
+#include <exception>
+#include <utility>
 
+#include "recompute/graph_mode.h"
+#include "recompute/recorded_branch.h"
 #include "tensors.h"
 
 namespace torchrev {
@@ -13,6 +17,9 @@ namespace detail {
 namespace {
 
 thread_local bool without_verification = false;
+
+// How often a branch runs in a first call while another thread draws.
+constexpr int kAttempts = 8;
 
 }  // namespace
 
@@ -64,6 +71,126 @@ void check_gave_the_same(const Place& place, bool same) {
       "from the default one), a clock, what a function captures (hand it over "
       "as context), numbers that another thread draws meanwhile. "
       "verify_first_call(false) turns this check off.");
+}
+
+// First with numbers and buffers of its own, then with those that all share,
+// where the call left a sign that operators do not reach all.
+void RecordedBranch::verify(
+    const Call& call, const Tensor& x, Tensor& value, BranchFacts::Seen& seen) {
+  const auto& record = call.record;
+  Repetition repetition;
+  if (!seen.writes_buffers_directly) {
+    const bool last = !record.has_other_draws() && !record.changed_buffers();
+    // Somebody moves the default generators, another thread, or the branch:
+    // then that it gives the same once may be chance.
+    bool is_clear = false;
+    for (int i = 0; i == 0 || (i < kAttempts && repetition.same && !is_clear);
+         ++i) {
+      repetition = repeat(
+          call, x, value, {/*draws=*/false, /*buffers=*/false}, last, seen);
+      is_clear =
+          repetition.same && !(record.has_other_draws() && repetition.moved);
+    }
+    if (is_clear || last) {
+      seen.verified = repetition.same;
+      check_gave_the_same(place_, repetition.same || repetition.drew_anew);
+      return;
+    }
+  }
+  if (repetition.same) {
+    seen.verified = true;
+    seen.draws_directly = draws_directly(call, x, value, seen);
+  } else {
+    repetition = repeat(
+        call,
+        x,
+        value,
+        {/*draws=*/true, /*buffers=*/true},
+        /*last=*/true,
+        seen);
+    seen.verified = repetition.same;
+    seen.draws_directly = repetition.same && record.has_other_draws();
+    seen.writes_buffers_directly |= record.changed_buffers();
+    check_gave_the_same(place_, repetition.same || repetition.drew_anew);
+  }
+  if (seen.draws_directly) {
+    // The replay with numbers of its own drew from there, too.
+    record.set_generators_after();
+  }
+}
+
+// That a stranger moves a generator just as far is chance.
+bool RecordedBranch::draws_directly(
+    const Call& call, const Tensor& x, Tensor value, BranchFacts::Seen seen) {
+  bool as_recorded = true;
+  for (int i = 0; i < kAttempts && as_recorded; ++i) {
+    const auto again = repeat(
+        call,
+        x,
+        value,
+        {/*draws=*/true, /*buffers=*/false},
+        /*last=*/false,
+        seen);
+    as_recorded = again.same && again.drew_as_recorded;
+  }
+  return as_recorded;
+}
+
+// `last`: what it throws is not held back. Notes in `seen` whether the branch
+// needs a graph.
+RecordedBranch::Repetition RecordedBranch::repeat(
+    const Call& call,
+    const Tensor& x,
+    Tensor& value,
+    const Replay::Shares& shares,
+    bool last,
+    BranchFacts::Seen& seen) {
+  Repetition result;
+  // A parameter that was renormalised once may be, by a rounding, once more.
+  const bool rounds = seen.writes_parameters;
+  const auto replay = [&](const Tensor& x, const Arguments& arguments) {
+    const auto before = call.record.generators();
+    Replay replay(call.record, shares);
+    auto again = replay(x, arguments.context, arguments.parameters);
+    result.moved |= before.was_moved();
+    result.drew_anew =
+        !call.record.preserves_rng() && !(before == call.record.generators());
+    result.drew_as_recorded = replay.drew_as_recorded();
+    return again;
+  };
+  const bool needed_graph = seen.needs_graph;
+  if (!needed_graph) {
+    try {
+      const WithoutGraph without;
+      result.same =
+          gave_the_same(value, replay(x, {context_, parameters_}), rounds);
+    } catch (const std::exception&) {
+      // Shows again below, if it is not for want of a graph.
+    }
+    if (result.same || result.drew_anew) {
+      return result;
+    }
+    seen.needs_graph = true;
+  }
+  try {
+    auto again = in_graph(x, replay).value;
+    result.same = gave_the_same(value, again, rounds);
+    if (!result.same && branch_->callable().needs_graph()) {
+      // The executor of TorchScript optimises after a first run, and old
+      // releases then draw in another order: what backward will see is the
+      // value.
+      result.same = gave_the_same(again, in_graph(x, replay).value, rounds);
+      value = std::move(again);
+    }
+  } catch (const std::exception&) {
+    if (last) {
+      throw;
+    }
+  }
+  if (!result.same) {
+    seen.needs_graph = needed_graph;
+  }
+  return result;
 }
 
 }  // namespace detail

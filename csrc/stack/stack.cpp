@@ -11,6 +11,7 @@
 #include "guards/drift_guard.h"
 #include "guards/range_guard.h"
 #include "recompute/chunks.h"
+#include "recompute/interception.h"
 #include "stack/end.h"
 #include "stack/segment.h"
 #include "stack/step.h"
@@ -158,7 +159,10 @@ Tensor value_of(
             {stack.entry, step},
             part,
             arithmetic.value_sizes(part.sizes()),
-            [&] { return branch(part, stack.context); });
+            [&] {
+              const Interception interception({});
+              return branch(part, stack.context);
+            });
       });
 }
 

@@ -20,20 +20,31 @@ void pause() {
 
 }  // namespace
 
-DrawLog DrawLog::replay_of(const DrawLog& other) {
-  DrawLog log(Mode::kReplay);
+DrawLog DrawLog::replay_of(const DrawLog& other, bool is_complete) {
+  DrawLog log(is_complete ? Mode::kReplay : Mode::kReplayThenDraw);
   log.numbers_ = other.numbers_;
   return log;
 }
 
-Tensor DrawLog::take(const std::function<Tensor()>& draw) {
-  if (mode_ == Mode::kReplay) {
-    TORCH_CHECK(next_ < numbers_.size(), "plain autograd draws more numbers");
-    return numbers_[next_++];
+std::size_t DrawLog::next() const {
+  return mode_ == Mode::kRecord ? numbers_.size() : next_;
+}
+
+Tensor DrawLog::take(std::size_t number, const std::function<Tensor()>& draw) {
+  if (mode_ == Mode::kRecord) {
+    auto numbers = draw();
+    if (number == numbers_.size()) {
+      numbers_.push_back(numbers);
+    }
+    pause();
+    return numbers;
   }
-  numbers_.push_back(draw());
-  pause();
-  return numbers_.back();
+  if (next_ == numbers_.size()) {
+    TORCH_CHECK(
+        mode_ == Mode::kReplayThenDraw, "plain autograd draws more numbers");
+    return draw();
+  }
+  return numbers_[next_++];
 }
 
 DrawScope::DrawScope(DrawLog* log) : outer_(current) {
@@ -49,7 +60,9 @@ Tensor drawn_mask(const Tensor& x, double p) {
     const at::NoGradGuard no_grad;
     return torch::bernoulli(torch::full_like(x, 1 - p)) / (1 - p);
   };
-  return current ? current->take(draw) : draw();
+  const auto next = current ? static_cast<int64_t>(current->next()) : 0;
+  const auto number = remember("number of a draw", torch::tensor(next));
+  return current ? current->take(number.item<int64_t>(), draw) : draw();
 }
 
 }  // namespace differential

@@ -15,14 +15,20 @@ namespace differential {
 /// The numbers that the forwards of one run drew, in their order.
 class DrawLog {
  public:
-  enum class Mode { kRecord, kReplay };
+  enum class Mode { kRecord, kReplay, kReplayThenDraw };
 
   explicit DrawLog(Mode mode) : mode_(mode) {}
-  /// Replays what `other` has recorded.
-  static DrawLog replay_of(const DrawLog& other);
+  /// Replays what `other` has recorded: all that is drawn, or the beginning,
+  /// where an error ended what drew.
+  static DrawLog replay_of(const DrawLog& other, bool is_complete);
 
-  /// What `draw` returns, or returned when this was recorded.
-  Tensor take(const std::function<Tensor()>& draw);
+  /// The number of the next draw.
+  std::size_t next() const;
+
+  /// What `draw` returns, or returned when this was recorded. `number` is what
+  /// next() was when this draw was first made: a branch whose first call runs
+  /// twice makes it twice.
+  Tensor take(std::size_t number, const std::function<Tensor()>& draw);
 
  private:
   Mode mode_;
