@@ -40,7 +40,7 @@ c10::intrusive_ptr<c10::ivalue::Object> copy_tree(
         c10::StrongTypePtr(object.compilation_unit(), type),
         type->numAttributes());
   }
-  const auto result = copy;
+  auto result = copy;
   for (std::size_t i = 0; i < type->numAttributes(); ++i) {
     if (type->getAttribute(i)->is_module()) {
       const auto child = object.getSlot(i).toObject();

@@ -95,7 +95,10 @@ void CallRecord::settle(BranchFacts::Seen& seen) {
       !(attributes_ == Attributes::of(branch_.callable()));
   auto changed =
       buffers_.settle(place_, watch_ ? watch_->written() : std::vector<bool>());
-  seen.changed_buffers = seen_ ? seen_->changed_buffers : std::move(changed);
+  seen.changed_buffers = std::move(changed);
+  if (seen_) {
+    seen.changed_buffers = seen_->changed_buffers;
+  }
   for (std::size_t i = 0; watch_ && i < seen.changed_buffers.size(); ++i) {
     seen.writes_buffers_directly |=
         seen.changed_buffers[i] && !watch_->taken()[i];

@@ -166,6 +166,8 @@ class RecordedBranch {
   // How a replay of a first call went.
   struct Repetition {
     bool same = false;
+    // The same, and it is known to be no chance.
+    bool is_clear = false;
     // The default generators moved meanwhile.
     bool moved = false;
     // The same was not to be expected: random numbers are not preserved.
@@ -180,6 +182,18 @@ class RecordedBranch {
       const Replay::Shares& shares,
       bool last,
       BranchFacts::Seen& seen);
+  Repetition repeat_with_own(
+      const Call& call,
+      const Tensor& x,
+      Tensor& value,
+      bool last,
+      BranchFacts::Seen& seen);
+  static Tensor replay_first_call(
+      const Call& call,
+      const Tensor& x,
+      const Arguments& arguments,
+      const Replay::Shares& shares,
+      Repetition& result);
   // Whether a branch that gives the same with numbers of its own yet draws from
   // the default generators past all operators, or another thread does.
   bool draws_directly(

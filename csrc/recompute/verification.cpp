@@ -21,6 +21,10 @@ thread_local bool without_verification = false;
 // How often a branch runs in a first call while another thread draws.
 constexpr int kAttempts = 8;
 
+constexpr Replay::Shares kSharingNothing{/*draws=*/false, /*buffers=*/false};
+constexpr Replay::Shares kSharingDraws{/*draws=*/true, /*buffers=*/false};
+constexpr Replay::Shares kSharingAll{/*draws=*/true, /*buffers=*/true};
+
 }  // namespace
 
 WithoutVerification::WithoutVerification() : outer_(without_verification) {
@@ -78,40 +82,26 @@ void check_gave_the_same(const Place& place, bool same) {
 void RecordedBranch::verify(
     const Call& call, const Tensor& x, Tensor& value, BranchFacts::Seen& seen) {
   const auto& record = call.record;
-  Repetition repetition;
+  const bool last = !record.has_other_draws() && !record.changed_buffers();
+  Repetition own;
   if (!seen.writes_buffers_directly) {
-    const bool last = !record.has_other_draws() && !record.changed_buffers();
-    // Somebody moves the default generators, another thread, or the branch:
-    // then that it gives the same once may be chance.
-    bool is_clear = false;
-    for (int i = 0; i == 0 || (i < kAttempts && repetition.same && !is_clear);
-         ++i) {
-      repetition = repeat(
-          call, x, value, {/*draws=*/false, /*buffers=*/false}, last, seen);
-      is_clear =
-          repetition.same && !(record.has_other_draws() && repetition.moved);
-    }
-    if (is_clear || last) {
-      seen.verified = repetition.same;
-      check_gave_the_same(place_, repetition.same || repetition.drew_anew);
-      return;
-    }
+    own = repeat_with_own(call, x, value, last, seen);
   }
-  if (repetition.same) {
+  if (own.is_clear || last) {
+    seen.verified = own.same;
+    check_gave_the_same(place_, own.same || own.drew_anew);
+    return;
+  }
+  if (own.same) {
     seen.verified = true;
     seen.draws_directly = draws_directly(call, x, value, seen);
   } else {
-    repetition = repeat(
-        call,
-        x,
-        value,
-        {/*draws=*/true, /*buffers=*/true},
-        /*last=*/true,
-        seen);
-    seen.verified = repetition.same;
-    seen.draws_directly = repetition.same && record.has_other_draws();
+    const auto shared =
+        repeat(call, x, value, kSharingAll, /*last=*/true, seen);
+    seen.verified = shared.same;
+    seen.draws_directly = shared.same && record.has_other_draws();
     seen.writes_buffers_directly |= record.changed_buffers();
-    check_gave_the_same(place_, repetition.same || repetition.drew_anew);
+    check_gave_the_same(place_, shared.same || shared.drew_anew);
   }
   if (seen.draws_directly) {
     // The replay with numbers of its own drew from there, too.
@@ -119,21 +109,52 @@ void RecordedBranch::verify(
   }
 }
 
+// Where somebody moves the default generators, another thread, or the branch,
+// that it gives the same once may be chance.
+RecordedBranch::Repetition RecordedBranch::repeat_with_own(
+    const Call& call,
+    const Tensor& x,
+    Tensor& value,
+    bool last,
+    BranchFacts::Seen& seen) {
+  Repetition result;
+  for (int i = 0; i < kAttempts; ++i) {
+    result = repeat(call, x, value, kSharingNothing, last, seen);
+    result.is_clear =
+        result.same && !(call.record.has_other_draws() && result.moved);
+    if (!result.same || result.is_clear) {
+      break;
+    }
+  }
+  return result;
+}
+
 // That a stranger moves a generator just as far is chance.
 bool RecordedBranch::draws_directly(
     const Call& call, const Tensor& x, Tensor value, BranchFacts::Seen seen) {
   bool as_recorded = true;
   for (int i = 0; i < kAttempts && as_recorded; ++i) {
-    const auto again = repeat(
-        call,
-        x,
-        value,
-        {/*draws=*/true, /*buffers=*/false},
-        /*last=*/false,
-        seen);
+    const auto again =
+        repeat(call, x, value, kSharingDraws, /*last=*/false, seen);
     as_recorded = again.same && again.drew_as_recorded;
   }
   return as_recorded;
+}
+
+Tensor RecordedBranch::replay_first_call(
+    const Call& call,
+    const Tensor& x,
+    const Arguments& arguments,
+    const Replay::Shares& shares,
+    Repetition& result) {
+  const auto before = call.record.generators();
+  Replay replay(call.record, shares);
+  auto again = replay(x, arguments.context, arguments.parameters);
+  result.moved |= before.was_moved();
+  result.drew_anew =
+      !call.record.preserves_rng() && !(before == call.record.generators());
+  result.drew_as_recorded = replay.drew_as_recorded();
+  return again;
 }
 
 // `last`: what it throws is not held back. Notes in `seen` whether the branch
@@ -149,14 +170,7 @@ RecordedBranch::Repetition RecordedBranch::repeat(
   // A parameter that was renormalised once may be, by a rounding, once more.
   const bool rounds = seen.writes_parameters;
   const auto replay = [&](const Tensor& x, const Arguments& arguments) {
-    const auto before = call.record.generators();
-    Replay replay(call.record, shares);
-    auto again = replay(x, arguments.context, arguments.parameters);
-    result.moved |= before.was_moved();
-    result.drew_anew =
-        !call.record.preserves_rng() && !(before == call.record.generators());
-    result.drew_as_recorded = replay.drew_as_recorded();
-    return again;
+    return replay_first_call(call, x, arguments, shares, result);
   };
   const bool needed_graph = seen.needs_graph;
   if (!needed_graph) {
