@@ -55,7 +55,8 @@ bool gave_the_same(const Tensor& value, const Tensor& again, bool rounds) {
            (at::equal(value.isnan(), again.isnan()) &&
             at::equal(value.nan_to_num(), again.nan_to_num()));
   }
-  const auto rounding = std::exp2(-0.5 * mantissa_bits(value.scalar_type()));
+  const auto rounding =
+      std::exp2(-0.5 * static_cast<double>(mantissa_bits(value.scalar_type())));
   return value.numel() == 0 || value.allclose(
                                    again,
                                    rounding,
