@@ -231,8 +231,9 @@ std::string difference(
     const Program& program,
     const Record& actual,
     const Record& expected,
-    double largest) {
-  Rounded rounded(program, expected, largest);
+    double largest,
+    const std::function<Record()>& run_plain) {
+  Rounded rounded(program, expected, largest, run_plain);
   Comparison comparison;
   if (!expected.error.empty()) {
     comparison.expect(
@@ -265,7 +266,9 @@ std::string difference(const Program& program) try {
   const Disturbance none(0);
   const auto expected = run(Way::kPlain, program, oracle);
   const auto actual = run(Way::kReversible, program, model);
-  return difference(program, actual, expected, none.largest());
+  return difference(program, actual, expected, none.largest(), [&] {
+    return run(Way::kPlain, program, build_model(program));
+  });
 } catch (const std::exception& error) {
   return "  a model cannot be built: " + message_of(error);
 }

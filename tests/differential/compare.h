@@ -1,5 +1,8 @@
 #pragma once
 
+#include <functional>
+#include <string>
+
 #include "run.h"
 
 /// Compares what a program computes with what plain autograd computes.
@@ -9,12 +12,14 @@ namespace test {
 namespace differential {
 
 /// What differs, one line each; empty if nothing does. `largest`: the largest
-/// magnitude of a stream in this thread; 0 if that is not known.
+/// magnitude of a stream. `run_plain` runs the program in plain autograd, with
+/// a model as it was before `expected`.
 std::string difference(
     const Program& program,
     const Record& actual,
     const Record& expected,
-    double largest);
+    double largest,
+    const std::function<Record()>& run_plain);
 
 /// Runs the program both ways.
 std::string difference(const Program& program);

@@ -65,12 +65,9 @@ double Rounded::epsilon() const {
 }
 
 const Record& Rounded::rounded() {
-  if (!record_ && largest_ == 0) {
-    record_.emplace();
-  }
   if (!record_) {
     const Disturbance disturbance(epsilon() * largest_);
-    record_ = run(Way::kPlain, program_, build_model(program_));
+    record_ = run_plain_();
   }
   return *record_;
 }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "run.h"
 
 /// What rounding alone makes of a program.
@@ -13,11 +15,18 @@ double largest(const std::vector<NamedTensor>& tensors);
 
 /// The program in plain autograd, where each branch sees streams that differ by
 /// the rounding of the largest one, as rebuilt ones do. It is run where
-/// something differs, if `largest` is known.
+/// something differs.
 class Rounded {
  public:
-  Rounded(const Program& program, const Record& expected, double largest)
-      : program_(program), expected_(expected), largest_(largest) {}
+  Rounded(
+      const Program& program,
+      const Record& expected,
+      double largest,
+      const std::function<Record()>& run_plain)
+      : program_(program),
+        expected_(expected),
+        largest_(largest),
+        run_plain_(run_plain) {}
 
   /// What rounding changes in gradients and outputs, relative to the largest
   /// element of each: the most.
@@ -37,6 +46,7 @@ class Rounded {
   const Program& program_;
   const Record& expected_;
   double largest_;
+  const std::function<Record()>& run_plain_;
   torch::optional<Record> record_;
 };
 

@@ -4,6 +4,8 @@
 #include <sstream>
 #include <thread>
 
+#include "support/oracle.h"
+
 namespace torchrev {
 namespace test {
 namespace differential {
@@ -137,15 +139,21 @@ void compare(
     auto& lane = lanes[i];
     for (std::size_t n = 0; n < lane.records.size(); ++n) {
       auto& actual = lane.records[n];
-      auto log = DrawLog::replay_of(lane.logs[n], actual.error.empty());
-      auto expected =
-          prepare(Way::kPlain, lane.program, oracles[i].model, log)();
+      const auto run_plain = [&](const Model& model) {
+        auto log = DrawLog::replay_of(lane.logs[n], actual.error.empty());
+        return prepare(Way::kPlain, lane.program, model, log)();
+      };
+      const Disturbance none(0);
+      auto expected = run_plain(oracles[i].model);
       if (sharing == Sharing::kModel) {
         // The last one has seen them all.
         actual.state.clear();
         expected.state.clear();
       }
-      const auto found = difference(lane.program, actual, expected, 0);
+      const auto found =
+          difference(lane.program, actual, expected, none.largest(), [&] {
+            return run_plain(build_lanes(seed, sharing)[i].model);
+          });
       if (!found.empty()) {
         differences << " thread " << i << ", run " << n << ":\n" << found;
       }
@@ -157,7 +165,8 @@ void compare(
     expected.add_state(oracles[0].model);
     keep_counts(actual);
     keep_counts(expected);
-    const auto found = difference(lanes[0].program, actual, expected, 0);
+    const auto found = difference(
+        lanes[0].program, actual, expected, 0, [] { return Record(); });
     differences << (found.empty() ? "" : " the model:\n") << found;
   }
 }
