@@ -220,7 +220,7 @@ TORCH_MODULE(ReversibleSequential);
 /// closer to the original for smaller m, that is rebuilt in backward. The
 /// rebuilding divides by m at each branch, which makes rounding errors grow as
 /// m^-depth: streams are float64, and one pair of them is kept for every n
-/// branches, where m^-n is 10^8 (174 branches for m = 0.9, 26 for 0.5, 8 for
+/// branches, where m^-n is 10^6 (131 branches for m = 0.9, 19 for 0.5, 6 for
 /// 0.1).
 ///
 /// @param branches the residual functions F, the first one first.
