@@ -5,6 +5,7 @@
 #include "branches.h"
 #include "ops/ops_resolver.h"
 #include "plain.h"
+#include "support/oracle.h"
 
 namespace torchrev {
 namespace test {
@@ -124,21 +125,28 @@ struct Resolver : OpsResolver {
   }
 };
 
-// Differs from call to call, so it may not count as pure.
 TORCH_LIBRARY(torchrev_test, library) {
-  library.def(
-      torch::schema(
-          "runs_plainly() -> bool", c10::AliasAnalysisKind::CONSERVATIVE),
-      [] { return Within::way() == Way::kPlain; });
+  // They differ from call to call, so they may not count as pure.
+  const auto define = [&](const char* signature, auto function) {
+    library.def(
+        torch::schema(signature, c10::AliasAnalysisKind::CONSERVATIVE),
+        function);
+  };
+  define("runs_plainly() -> bool", [] { return Within::way() == Way::kPlain; });
+  define("as_seen(Tensor x) -> Tensor", as_seen);
 }
 
 // The formula, written out.
 std::string plain_text(std::size_t depth) {
   std::string text = "        x1 = x\n        x2 = x\n";
+  const auto add = [&](const std::string& x, const auto& f, const auto& other) {
+    text += "        " + x + " = " + x + " + " + f +
+            ".forward(torchrev_test.as_seen(" + other + "))\n";
+  };
   for (std::size_t i = 0; i < depth; ++i) {
     const auto block = "getattr(self.blocks, '" + std::to_string(i) + "')";
-    text += "        x1 = x1 + " + block + ".f.forward(x2)\n";
-    text += "        x2 = x2 + " + block + ".g.forward(x1)\n";
+    add("x1", block + ".f", "x2");
+    add("x2", block + ".g", "x1");
   }
   return text + "        y = (x1 + x2) / 2\n";
 }

@@ -27,14 +27,8 @@ thread_local double noise_now = 0;
 thread_local double largest_now = 0;
 
 // Draws no random numbers, which branches count on.
-Tensor disturbed(const Tensor& x) {
+Tensor noise_like(const Tensor& x) {
   const at::NoGradGuard no_grad;
-  if (x.numel() > 0) {
-    largest_now = std::max(largest_now, x.detach().abs().max().item<double>());
-  }
-  if (noise_now == 0) {
-    return {};
-  }
   const auto i = torch::arange(x.numel(), at::kDouble);
   return (noise_now * (i * 2.399963).sin()).to(x.scalar_type()).view(x.sizes());
 }
@@ -52,6 +46,14 @@ Disturbance::~Disturbance() {
 
 double Disturbance::largest() const {
   return largest_now;
+}
+
+Tensor as_seen(const Tensor& x) {
+  if (x.numel() > 0) {
+    const auto largest = x.detach().abs().max().item<double>();
+    largest_now = std::max(largest_now, largest);
+  }
+  return noise_now == 0 ? x : x + noise_like(x);
 }
 
 Tensor round_straight_through(const Tensor& x, int64_t bits) {
@@ -109,9 +111,7 @@ struct PlainSteps {
     return bits ? round_straight_through(x.to(wide()), *bits) : x;
   }
   Tensor value_of(const Branch& branch, const Tensor& other) const {
-    const auto x = other.to(inputs.x1.scalar_type());
-    const auto noise = disturbed(x);
-    return branch(noise.defined() ? x + noise : x, inputs.context);
+    return branch(as_seen(other.to(inputs.x1.scalar_type())), inputs.context);
   }
 };
 
