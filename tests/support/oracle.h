@@ -35,8 +35,8 @@ class Disturbance {
   double largest_;
 };
 
-/// `x` as a branch sees it: with the noise of the Disturbance that lives in this
-/// thread, if one does.
+/// `x` as a branch sees it: with the noise of the Disturbance that lives in
+/// this thread, if one does.
 Tensor as_seen(const Tensor& x);
 
 /// {x1, x2} of {y1, y2}: the inverse as torchrev::reversible_sequence_inverse
