@@ -61,6 +61,18 @@ const DrawRecord::Source* DrawRecord::find(const c10::Device& device) const {
   return found == sources_.end() ? nullptr : &*found;
 }
 
+bool DrawRecord::operator==(const DrawRecord& other) const {
+  const auto same = [](const Source& a, const Source& b) {
+    return a.device == b.device && a.draws == b.draws && a.starts == b.starts;
+  };
+  return std::equal(
+      sources_.begin(),
+      sources_.end(),
+      other.sources_.begin(),
+      other.sources_.end(),
+      same);
+}
+
 void DrawRecord::finish() {
   for (auto& source : sources_) {
     source.end.reset();

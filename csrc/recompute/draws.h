@@ -32,6 +32,8 @@ class DrawRecord {
   bool empty() const {
     return sources_.empty();
   }
+  // Whether the same draws started at the same places.
+  bool operator==(const DrawRecord& other) const;
 
   // Call it when the call is over: drops what only note() needs.
   void finish();
@@ -41,6 +43,10 @@ class DrawRecord {
   struct Start {
     std::size_t draw;
     GeneratorState state;
+
+    bool operator==(const Start& other) const {
+      return draw == other.draw && state == other.state;
+    }
   };
   struct Source {
     c10::Device device;

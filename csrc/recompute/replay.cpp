@@ -108,13 +108,16 @@ template <typename Run>
 Tensor Replay::with_shared_generators(const Run& run) {
   const Restore<RandomState> found(RandomState::capture(record_.devices_));
   record_.moved_->before.restore();
-  auto out = run({});
+  DrawRecord draws;
+  auto out = run(nullptr, &draws);
   const auto end = RandomState::capture(record_.devices_);
-  drew_as_recorded_ = end == record_.moved_->after;
+  // A call that was not watched has not told of its draws.
+  const bool same_draws = record_.draws_.empty() || draws == record_.draws_;
+  drew_as_recorded_ = same_draws && end == record_.moved_->after;
   // The call drew nothing if the recompute does not.
   TORCHREV_CHECK(
       ValueError,
-      drew_as_recorded_ || end == record_.moved_->before,
+      drew_as_recorded_ || (same_draws && end == record_.moved_->before),
       record_.place_.entry,
       c10::str(
           "the recompute of ", record_.place_, " to draw what forward did"),
@@ -133,7 +136,7 @@ Tensor Replay::with_own_generators(const Run& run) {
       unwatched ? DrawRecord(record_.moved_->before) : DrawRecord();
   OwnGenerators own(unwatched ? assumed : record_.draws_);
   const bool draws = unwatched || !record_.draws_.empty();
-  auto out = run(draws ? &own : nullptr);
+  auto out = run(draws ? &own : nullptr, nullptr);
   TORCHREV_CHECK(
       ValueError,
       !unwatched || own.stand_at(record_.moved_->after),
@@ -153,9 +156,10 @@ Tensor Replay::operator()(
   record_.autocast_.without_cache().restore();
   const WithoutVerification no_verification;
   ReplayScope scope(record_.decisions_);
-  const auto run = [&](OwnGenerators* own) {
+  const auto run = [&](OwnGenerators* own, DrawRecord* draws) {
     Interception::Parts parts;
     parts.own = own;
+    parts.record = draws;
     parts.buffers = &buffers_;
     const Interception interception(parts);
     auto& callable = private_ ? *private_ : record_.branch_.callable();

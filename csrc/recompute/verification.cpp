@@ -3,8 +3,10 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/equal.h>
 
+#include <chrono>
 #include <cmath>
 #include <exception>
+#include <thread>
 #include <utility>
 
 #include "recompute/graph_mode.h"
@@ -24,6 +26,15 @@ constexpr int kAttempts = 8;
 constexpr Replay::Shares kSharingNothing{/*draws=*/false, /*buffers=*/false};
 constexpr Replay::Shares kSharingDraws{/*draws=*/true, /*buffers=*/false};
 constexpr Replay::Shares kSharingAll{/*draws=*/true, /*buffers=*/true};
+
+using Clock = std::chrono::steady_clock;
+
+// A stranger who draws at regular times may move the generator just as far in
+// each run, but does not rest where nothing runs.
+bool nobody_draws_for(Clock::duration time, const RandomState& now) {
+  std::this_thread::sleep_for(time);
+  return !now.was_moved();
+}
 
 }  // namespace
 
@@ -130,14 +141,16 @@ RecordedBranch::Repetition RecordedBranch::repeat_with_own(
   return result;
 }
 
-// That a stranger moves a generator just as far is chance.
 bool RecordedBranch::draws_directly(
     const Call& call, const Tensor& x, Tensor value, BranchFacts::Seen seen) {
   bool as_recorded = true;
   for (int i = 0; i < kAttempts && as_recorded; ++i) {
+    const auto start = Clock::now();
     const auto again =
         repeat(call, x, value, kSharingDraws, /*last=*/false, seen);
-    as_recorded = again.same && again.drew_as_recorded;
+    as_recorded =
+        again.same && again.drew_as_recorded &&
+        nobody_draws_for(Clock::now() - start, call.record.generators());
   }
   return as_recorded;
 }

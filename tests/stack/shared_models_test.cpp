@@ -198,6 +198,88 @@ TEST_F(
       "another thread drew");
 }
 
+// A thread that a branch does not know of, and that draws as often in each of
+// its calls as in all others, now before the branch does, now after it.
+class RegularStranger {
+ public:
+  RegularStranger() {
+    thread_ = std::thread([this] {
+      while (!done_) {
+        {
+          const std::lock_guard<std::mutex> lock(turn_);
+          torch::rand({3});
+        }
+        std::this_thread::sleep_for(std::chrono::microseconds(300));
+      }
+    });
+  }
+  ~RegularStranger() {
+    done_ = true;
+    thread_.join();
+  }
+
+  Branch masking_beside_it() {
+    return Branch::function([this](const Tensor& x, auto, auto) {
+      const std::lock_guard<std::mutex> lock(turn_);
+      const auto draw_elsewhere = [this](bool now) {
+        if (now) {
+          std::thread([] { torch::rand({3}); }).join();
+        }
+      };
+      std::this_thread::sleep_for(std::chrono::milliseconds(3));
+      draw_elsewhere(draws_before);
+      auto out = torch::dropout(x, 0.5, true);
+      draw_elsewhere(!draws_before);
+      return out;
+    });
+  }
+
+  bool draws_before = true;
+
+ private:
+  std::atomic<bool> done_{false};
+  std::mutex turn_;
+  std::thread thread_;
+};
+
+TEST_F(SharedModelsTest, AThreadThatDrawsOnceInEachCallIsNotTakenForTheBranch) {
+  RegularStranger stranger;
+  const auto branch = stranger.masking_beside_it();
+  auto x = torch::rand({3, kWidth}, at::kDouble) + 1;
+  reversible_block(branch, branch, x.requires_grad_(), x);
+  const auto [y1, y2] = reversible_block(branch, branch, x, x);
+  const auto f = ((y1 - x) / x).detach(), g = ((y2 - x) / y1).detach();
+  stranger.draws_before = false;
+  const auto gradient = grad({(y1 + y2).sum()}, {x})[0];
+  EXPECT_TRUE(AllClose(gradient, (1 + f) * (1 + g) + 1, kFloat64Tolerance));
+}
+
+// Nothing has shown that the draws of the branch are those of operators alone.
+TEST_F(SharedModelsTest, AsManyDrawsOfAnotherThreadElsewhereInACallAreAnError) {
+  const auto options = ReversibleOptions().verify_first_call(false);
+  bool draws_before = true;
+  const auto branch = Branch::function([&](const Tensor& x, auto, auto) {
+    const auto draw = [] { std::thread([] { torch::rand({3}); }).join(); };
+    if (draws_before) {
+      draw();
+    }
+    auto out = torch::dropout(x, 0.5, true);
+    if (!draws_before) {
+      draw();
+    }
+    return out;
+  });
+  const auto x = torch::rand({3, kWidth}, torch::requires_grad());
+  const auto [y1, y2] = reversible_block(branch, branch, x, x, {}, options);
+  const Tensor loss = (y1 + y2).sum();
+  draws_before = false;
+  EXPECT_THROW_WITH(
+      loss.backward(),
+      c10::ValueError,
+      "to draw what forward did",
+      "another thread drew");
+}
+
 // Forward runs of a plain model take turns here, as its counter is a number in
 // memory; recomputes do not.
 TEST_F(SharedModelsTest, BatchNormOfOneModelCountsAllStepsOfAllThreads) {
