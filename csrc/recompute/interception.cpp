@@ -88,6 +88,28 @@ bool holds_for_any(const Holds& holds) {
   return at;
 }
 
+// Whether an operator writes to its argument `i`. Schemas of batch norms do not
+// say that they write their running statistics in training.
+bool writes(
+    const c10::FunctionSchema& schema,
+    at::ArrayRef<c10::IValue> arguments,
+    std::size_t i) {
+  const auto& argument = schema.arguments()[i];
+  if (const auto* alias = argument.alias_info()) {
+    return alias->isWrite();
+  }
+  if (argument.name() != "running_mean" && argument.name() != "running_var") {
+    return false;
+  }
+  for (std::size_t j = 0; j < arguments.size(); ++j) {
+    const auto& name = schema.arguments()[j].name();
+    if (name == "training" || name == "use_input_stats") {
+      return arguments[j].toBool();
+    }
+  }
+  return true;
+}
+
 bool looks_at_tensors() {
   return holds_for_any([](const Interception& interception) {
     return interception.parts().buffers || interception.parts().watch;
@@ -117,11 +139,11 @@ void run_intercepted(
     return replace_tensors(*stack, count, by);
   };
   const auto& schema = op.schema();
-  const bool any = replace(
-      schema.arguments().size(), [&](const Tensor& tensor, std::size_t i) {
-        const auto* alias = schema.arguments()[i].alias_info();
-        return stand_in(tensor, alias && alias->isWrite());
-      });
+  const auto count = schema.arguments().size();
+  const bool any = replace(count, [&](const Tensor& tensor, std::size_t i) {
+    const auto arguments = torch::jit::last(*stack, count);
+    return stand_in(tensor, writes(schema, arguments, i));
+  });
   op.redispatchBoxed(below, stack);
   if (any) {
     // What an operator in place returns may be assigned to the buffer.

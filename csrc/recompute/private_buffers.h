@@ -49,8 +49,7 @@ class BufferWatch {
         taken_(buffers_.size(), false),
         written_(buffers_.size(), false) {}
 
-  // `writes`: the operator says that it writes to `tensor`. Batch norm does not
-  // say so.
+  // `writes`: the operator writes to `tensor`.
   void note(const Tensor& tensor, bool writes);
   const std::vector<bool>& taken() const {
     return taken_;

@@ -111,6 +111,21 @@ TEST_F(ReplayBuffersTest, BatchNormWithCumulativeAverageIsCountedOnce) {
       {{normalised(torch::nullopt), normalised(torch::nullopt)}});
 }
 
+// Rows of a zero mean leave the running mean as it is. Rebuilt ones do not.
+TEST_F(ReplayBuffersTest, BatchNormThatLeavesItsMeanAsItIsIsCountedOnce) {
+  torch::nn::BatchNorm1d norm(kWidth);
+  const auto x1 = torch::rand({2, kWidth}, torch::requires_grad());
+  const auto row = torch::rand({1, kWidth});
+  const auto x2 = torch::cat({row, -row});
+  const auto [y1, y2] =
+      reversible_block(norm, torch::nn::Linear(kWidth, kWidth), x1, x2);
+  const auto mean = norm->running_mean.clone();
+  EXPECT_TRUE(torch::equal(mean, torch::zeros({kWidth})));
+  (y1 * y2).sum().backward();
+  EXPECT_TRUE(torch::equal(norm->running_mean, mean));
+  EXPECT_EQ(norm->num_batches_tracked.item<int64_t>(), 1);
+}
+
 TEST_F(ReplayBuffersTest, BatchNormInEvalModeIsReplayed) {
   const Blocks blocks = {{normalised(0.1), normalised(0.1)}};
   train(plain(blocks), inputs, parameters_of(blocks));
