@@ -7,26 +7,52 @@
 namespace torchrev {
 namespace detail {
 
+namespace {
+
+c10::Stream current_stream(const c10::Device& device) {
+  return c10::impl::VirtualGuardImpl(device.type()).getStream(device);
+}
+
+}  // namespace
+
 Handover::Handover(const at::Tensor& tensor) {
-  if (!tensor.defined() || !has_streams(tensor.device())) {
-    return;
+  if (tensor.defined()) {
+    *this = Handover(tensor.device());
   }
-  const auto type = tensor.device().type();
-  const c10::impl::VirtualGuardImpl guard(type);
-  written_.reset(
-      new Written{guard.getStream(tensor.device()), c10::Event(type)});
-  written_->event.record(written_->on);
+}
+
+Handover::Handover(const c10::Device& device) {
+  if (has_streams(device)) {
+    written_.reset(
+        new Written{current_stream(device), c10::Event(device.type())});
+    written_->event.record(written_->on);
+  }
 }
 
 void Handover::receive(const at::Tensor& tensor) const {
+  if (written_) {
+    wait();
+    // Which stream its memory belongs to is another question.
+    keep_for_current_stream(tensor);
+  }
+}
+
+void Handover::wait() const {
   if (!written_) {
     return;
   }
-  const c10::impl::VirtualGuardImpl guard(tensor.device().type());
-  const auto current = guard.getStream(tensor.device());
+  const auto current = current_stream(written_->on.device());
   if (current != written_->on) {
     written_->event.block(current);
-    guard.recordDataPtrOnStream(tensor.storage().data_ptr(), current);
+  }
+}
+
+void keep_for_current_stream(const at::Tensor& tensor) {
+  const auto device = tensor.device();
+  if (has_streams(device) && tensor.has_storage()) {
+    c10::impl::VirtualGuardImpl(device.type())
+        .recordDataPtrOnStream(
+            tensor.storage().data_ptr(), current_stream(device));
   }
 }
 

@@ -21,10 +21,18 @@ class Handover {
   // Notes the current stream of the device of `tensor`, which has just been
   // written there.
   explicit Handover(const at::Tensor& tensor);
+  // The same of all work on `device`.
+  explicit Handover(const c10::Device& device);
 
   // Lets the current stream wait until `tensor` is written, and keeps its
   // memory until that stream is done with it.
   void receive(const at::Tensor& tensor) const;
+  // Lets the current stream of the device wait.
+  void wait() const;
+
+  bool is_of_stream_of(const Handover& other) const {
+    return written_ && other.written_ && written_->on == other.written_->on;
+  }
 
  private:
   struct Written {
@@ -33,6 +41,10 @@ class Handover {
   };
   std::shared_ptr<Written> written_;
 };
+
+// Keeps the memory of `tensor` until the current stream of its device is done
+// with it, whichever stream it was made on.
+void keep_for_current_stream(const at::Tensor& tensor);
 
 }  // namespace detail
 }  // namespace torchrev

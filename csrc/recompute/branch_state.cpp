@@ -3,6 +3,8 @@
 #include <ATen/MemoryOverlap.h>
 #include <ATen/core/grad_mode.h>
 
+#include "device/handover.h"
+
 namespace torchrev {
 namespace detail {
 
@@ -53,6 +55,7 @@ BufferCopies copies_of_buffers(const Branch& branch) {
 void write_back(const BufferCopies& copies) {
   const at::NoGradGuard no_grad;
   for (const auto& item : copies) {
+    keep_for_current_stream(item.value);
     if (item.buffer.sizes() == item.value.sizes()) {
       item.buffer.variable_data().copy_(item.value);
     } else {

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "device/handover.h"
+
 namespace torchrev {
 namespace detail {
 
@@ -54,6 +56,7 @@ PrivateBuffers::PrivateBuffers(const BufferCopies& recorded) {
     if (item.buffer.requires_grad()) {
       continue;
     }
+    keep_for_current_stream(item.value);
     // Two buffers over one memory are so in the copy.
     const auto other = stand_in(item.buffer);
     if (other.defined()) {

@@ -1,6 +1,5 @@
 #include "recompute/replay.h"
 
-#include <chrono>
 #include <utility>
 
 #include "recompute/interception.h"
@@ -8,28 +7,6 @@
 
 namespace torchrev {
 namespace detail {
-
-namespace {
-
-// Recursive, because the local gradient of one recompute may run another
-// recompute. One that runs in another thread of the engine cannot know that it
-// is waited for: where it gets no turn, that is an error, not a hang.
-std::unique_lock<std::recursive_timed_mutex> take_turn(const Place& place) {
-  static std::recursive_timed_mutex mutex;
-  constexpr auto kLongest = std::chrono::minutes(1);
-  std::unique_lock<std::recursive_timed_mutex> lock(mutex, kLongest);
-  TORCHREV_CHECK(
-      ValueError,
-      lock.owns_lock(),
-      place.entry,
-      c10::str("the recompute of ", place, " to get its turn"),
-      "another recompute, of another thread, that has not ended in a minute",
-      "Draw random numbers and write buffers by operators, which need no "
-      "turns.");
-  return lock;
-}
-
-}  // namespace
 
 void Replay::Found::restore() const {
   write_back(buffers);
@@ -56,8 +33,11 @@ Replay::Replay(const CallRecord& record, torch::optional<Shares> shares)
     shares_buffers_ = true;
     buffers_ = PrivateBuffers({});
   }
+  if (shares_buffers_ || record.writes()) {
+    order_ = std::make_unique<SharedWrites>(shared_memory());
+  }
   if (shares_draws_ || shares_buffers_ || shares_attributes_) {
-    lock_ = take_turn(record.place_);
+    turn_ = std::make_unique<Turn>(record.place_);
     set_shared_state();
   }
   if (record.writes()) {
@@ -82,6 +62,19 @@ void Replay::choose_attributes() {
     private_ = callable.with_attributes(values);
     shares_attributes_ = differ && !private_;
   }
+}
+
+std::vector<Tensor> Replay::shared_memory() const {
+  std::vector<Tensor> memory;
+  if (shares_buffers_) {
+    for (const auto& copy : record_.buffers_.copies()) {
+      memory.push_back(copy.buffer);
+    }
+  }
+  for (const auto& write : record_.written_) {
+    memory.push_back(write.parameter);
+  }
+  return memory;
 }
 
 void Replay::set_shared_state() {
@@ -169,9 +162,9 @@ Tensor Replay::operator()(
       shares_draws_ ? with_shared_generators(run) : with_own_generators(run);
   scope.check_complete();
   // Flags are for the run alone, and so is the turn.
-  if (lock_ && !shares_buffers_) {
+  if (turn_ && !shares_buffers_) {
     found_.reset();
-    lock_.unlock();
+    turn_.reset();
   }
   return out;
 }

@@ -3,14 +3,15 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
-#include <mutex>
 
+#include "device/shared_writes.h"
 #include "recompute/branch_state.h"
 #include "recompute/call_record.h"
 #include "recompute/draws.h"
 #include "recompute/parameter_writes.h"
 #include "recompute/private_buffers.h"
 #include "recompute/restore.h"
+#include "recompute/turn.h"
 
 namespace torchrev {
 namespace detail {
@@ -64,6 +65,8 @@ class Replay {
     void restore() const;
   };
   void choose_attributes();
+  // The memory that it writes to and that others use.
+  std::vector<Tensor> shared_memory() const;
   void set_shared_state();
   // Runs the branch with the default generators set.
   template <typename Run>
@@ -80,9 +83,11 @@ class Replay {
   bool drew_as_recorded_ = false;
   std::shared_ptr<Callable> private_;
   PrivateBuffers buffers_;
+  // Until all is put back.
+  std::unique_ptr<SharedWrites> order_;
   // Until the local gradient is done, which may run the branch's own recompute.
   std::unique_ptr<Restore<ParameterWrites>> parameters_;
-  std::unique_lock<std::recursive_timed_mutex> lock_;
+  std::unique_ptr<Turn> turn_;
   std::unique_ptr<Restore<Found>> found_;
 };
 

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <utility>
 
 #include "device/handover.h"
@@ -18,16 +17,15 @@ class HandedPair {
   HandedPair() = default;
   // Written on the current stream.
   explicit HandedPair(StreamPair pair)
-      : pair_(std::move(pair)),
-        written_{Handover(pair_[0]), Handover(pair_[1])} {}
+      : pair_(std::move(pair)), written_(pair_[0]) {}
 
   bool defined() const {
     return pair_.defined();
   }
   // For the current stream.
   StreamPair received() const {
-    for (std::size_t i = 0; i < pair_.size(); ++i) {
-      written_[i].receive(pair_[i]);
+    for (const auto& stream : pair_) {
+      written_.receive(stream);
     }
     return pair_;
   }
@@ -40,7 +38,7 @@ class HandedPair {
 
  private:
   StreamPair pair_;
-  std::array<Handover, 2> written_;
+  Handover written_;
 };
 
 }  // namespace detail

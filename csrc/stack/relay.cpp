@@ -1,6 +1,7 @@
 #include "stack/relay.h"
 
 #include "compat.h"
+#include "device/capabilities.h"
 #include "stack/step_order.h"
 
 namespace torchrev {
@@ -39,6 +40,22 @@ void Relay::put(const StepId& step, StreamPair pair) {
   slot->hold(step, std::move(pair));
 }
 
+void Relay::Slot::note(Handover new_work) {
+  for (auto& known : work) {
+    if (known.is_of_stream_of(new_work)) {
+      known = std::move(new_work);
+      return;
+    }
+  }
+  work.push_back(std::move(new_work));
+}
+
+void Relay::note_work(const c10::Device& device) {
+  if (has_streams(device)) {
+    slot_of_pass()->note(Handover(device));
+  }
+}
+
 StreamPair Relay::take(const StepId& step) {
   std::lock_guard<std::mutex> lock(mutex_);
   const auto found = slots_.find(compat::current_pass_id());
@@ -58,9 +75,13 @@ std::shared_ptr<Relay::Slot> Relay::slot_of_pass() {
     entry = slot;
     // The engine keeps callbacks until the pass ends, whether it succeeds or
     // fails. This one owns the slot, so the pair is freed then; being called at
-    // the end of a pass that succeeds, it frees the pair a little sooner.
+    // the end of a pass that succeeds, it frees the pair a little sooner. The
+    // streams of the caller are the current ones then.
     torch::autograd::Engine::get_default_engine().queue_callback([slot] {
       slot->pair = {};
+      for (const auto& work : slot->work) {
+        work.wait();
+      }
       if (slot->observer) {
         slot->observer->pass_ended();
       }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <vector>
 
 #include "guards/stream_observer.h"
 #include "stack/handed_pair.h"
@@ -43,6 +44,11 @@ class Relay {
   // Leaves `pair` for `step`, in the running backward pass.
   void put(const StepId& step, StreamPair pair);
 
+  // Notes that a step of the running pass has done its work on `device`:
+  // whoever called the pass waits for it. The engine sees to that only where a
+  // gradient comes of it.
+  void note_work(const c10::Device& device);
+
   // The pair that was left for `step` in the running backward pass; undefined
   // tensors if there is none.
   StreamPair take(const StepId& step);
@@ -51,9 +57,12 @@ class Relay {
   struct Slot {
     StepId step;
     HandedPair pair;
+    // The last work on each stream.
+    std::vector<Handover> work;
     std::shared_ptr<StreamObserver> observer;
 
     void hold(const StepId& for_step, StreamPair new_pair);
+    void note(Handover new_work);
   };
 
   // The slot of the running pass; made, and given to the pass, if missing.

@@ -181,6 +181,7 @@ variable_list Step::backward(Tensor grad) {
   TORCH_CHECK(!freed, torch::autograd::ERR_BACKWARD_TWICE);
   const auto tensors = saved_context();
   auto pair = take_pair(*this);
+  const auto device = pair[0].device();
   recorded.check_unchanged(tensors);
   const auto use = use_of_pair_before(*this);
   const bool rebuild = use != PairBefore::kNotNeeded;
@@ -201,6 +202,7 @@ variable_list Step::backward(Tensor grad) {
     pair = undo(tensors, std::move(pair));
   }
   leave_pair(*this, use, std::move(pair));
+  segment->relay.note_work(device);
   // Records hold snapshots of buffers and generators, which have to go with the
   // graph although LibTorch frees saved variables only.
   if (!torch::autograd::get_current_graph_task_keep_graph()) {

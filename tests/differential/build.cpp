@@ -77,7 +77,8 @@ Tensor build_input(
     const std::string& name,
     Arguments& arguments) {
   const auto shape = input_shape(program);
-  auto base = torch::randn(base_shape(spec.layout, shape), program.dtype);
+  auto base = torch::randn(base_shape(spec.layout, shape), program.dtype)
+                  .to(program.device);
   if (spec.gradient == Gradient::kNonLeaf) {
     base.requires_grad_();
     arguments.leaves.push_back({"the base of " + name, base});
@@ -95,13 +96,16 @@ Tensor build_context(const Program& program, ContextKind kind) {
   const auto sample = at::IntArrayRef(program.shape).slice(1);
   switch (kind) {
     case ContextKind::kMask:
-      return torch::rand(sample) < 0.3;
+      return (torch::rand(sample) < 0.3).to(program.device);
     case ContextKind::kIndex:
-      return torch::randperm(program.shape.back(), at::kLong);
+      return torch::randperm(program.shape.back(), at::kLong)
+          .to(program.device);
     case ContextKind::kUndefined:
       return Tensor();
     default:
-      return (1 + 0.3 * torch::randn(sample, program.dtype)).requires_grad_();
+      return (1 + 0.3 * torch::randn(sample, program.dtype))
+          .to(program.device)
+          .requires_grad_();
   }
 }
 

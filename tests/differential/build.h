@@ -21,6 +21,8 @@ struct Model {
   Blocks blocks;
   /// What may get a gradient, each tensor once.
   std::vector<NamedTensor> leaves;
+  /// Makes what lives while its blocks run forward; may be empty.
+  std::function<std::shared_ptr<void>()> surroundings;
 };
 
 /// The same model each time.

@@ -73,6 +73,9 @@ void print_branch(
   if (traits(spec.kind).context != 0) {
     stream << ", context " << at::IntArrayRef(spec.context);
   }
+  if (!spec.device.is_cpu()) {
+    stream << ", on " << spec.device;
+  }
   stream << "\n";
   if (spec.stack) {
     print_stack(stream, *spec.stack, indent);
@@ -147,7 +150,7 @@ void print_inputs(std::ostream& stream, const Program& program) {
   stream << ", ";
   print_options(stream, program.options);
   stream << "\n  streams: " << program.dtype << at::IntArrayRef(program.shape)
-         << "\n  inputs:";
+         << " on " << program.device << "\n  inputs:";
   for (const auto& input : program.inputs) {
     stream << " " << name(kLayouts, input.layout) << " "
            << name(kGradients, input.gradient) << ";";

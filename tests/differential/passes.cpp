@@ -160,7 +160,7 @@ void Passes::second_order(const Tensor& loss, bool retain) {
   }
   auto total = loss;
   for (const auto& gradient : differentiable) {
-    total = total + gradient.square().sum();
+    total = total + gradient.square().sum().to(total.device());
   }
   total.backward({}, retain);
 }

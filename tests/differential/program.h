@@ -32,6 +32,8 @@ struct BranchSpec {
   std::vector<int64_t> context;
   /// Of a branch that is made of a stack.
   std::shared_ptr<const StackSpec> stack;
+  /// Of a branch of the outermost stack: see Program::device.
+  c10::Device device = at::kCPU;
 };
 
 /// A context tensor. An encoding is the result of an encoder: not a leaf.
@@ -118,6 +120,8 @@ enum class Interruption { kNone, kSecondForward, kFirstBackward };
 
 struct Program : StackSpec {
   uint64_t seed;
+  /// Where its streams are.
+  c10::Device device = at::kCPU;
   Entry entry;
   /// Whether the first, and the second call of the entry is that of the
   /// inverse.

@@ -38,6 +38,10 @@ class Execution {
   void shrink_parameters();
   // One loss for each backward pass, in order.
   std::vector<Tensor> forwards();
+  std::vector<Tensor> outputs_of(
+      bool inverse,
+      const std::vector<Tensor>& x,
+      const std::vector<Tensor>& context) const;
   std::vector<Tensor> forward(const std::vector<Tensor>& x, int call);
   Tensor loss(const std::vector<Tensor>& y) const;
   void between();
@@ -108,6 +112,15 @@ void Execution::shrink_parameters() {
   }
 }
 
+std::vector<Tensor> Execution::outputs_of(
+    bool inverse,
+    const std::vector<Tensor>& x,
+    const std::vector<Tensor>& context) const {
+  const auto surroundings =
+      model_.surroundings ? model_.surroundings() : nullptr;
+  return outputs(way_, program_, model_, inverse, x, context);
+}
+
 std::vector<Tensor> Execution::forward(const std::vector<Tensor>& x, int call) {
   const Autocast autocast(program_.autocast);
   const DrawScope draws(log_);
@@ -120,8 +133,7 @@ std::vector<Tensor> Execution::forward(const std::vector<Tensor>& x, int call) {
       }
     }
   }
-  outputs_ =
-      outputs(way_, program_, model_, program_.inverses[call], x, context_);
+  outputs_ = outputs_of(program_.inverses[call], x, context_);
   for (std::size_t i = 0; i < outputs_.size(); ++i) {
     record_.outputs.push_back(
         {"output " + std::to_string(i), outputs_[i].detach().clone()});
@@ -185,13 +197,8 @@ void Execution::validate() {
   for (const auto& branch : model_.branches) {
     branch.module()->eval();
   }
-  const auto y = outputs(
-      way_,
-      program_,
-      model_,
-      program_.inverses[0],
-      arguments_.streams,
-      encode(program_, arguments_));
+  const auto y = outputs_of(
+      program_.inverses[0], arguments_.streams, encode(program_, arguments_));
   for (const auto& output : y) {
     record_.outputs.push_back({"output of evaluation", output.clone()});
   }
@@ -200,13 +207,8 @@ void Execution::validate() {
 void Execution::interrupted_forward() {
   fuse_is_blown() = true;
   try {
-    outputs(
-        way_,
-        program_,
-        model_,
-        program_.inverses[0],
-        arguments_.streams,
-        encode(program_, arguments_));
+    outputs_of(
+        program_.inverses[0], arguments_.streams, encode(program_, arguments_));
   } catch (const std::exception& error) {
     record_.interruption = message_of(error);
   }

@@ -100,12 +100,16 @@ void run_at_once(std::vector<Lane>& lanes) {
   }
 }
 
-std::vector<Lane> build_lanes(uint64_t seed, Sharing sharing) {
+std::vector<Lane> build_lanes(
+    uint64_t seed, Sharing sharing, const Placement& placement) {
   std::vector<Lane> lanes(kThreads);
   for (std::size_t i = 0; i < kThreads; ++i) {
     auto& lane = lanes[i];
     const bool own = sharing == Sharing::kNothing;
     lane.program = for_threads(draw(own ? seed + i : seed), sharing);
+    if (placement.adapt) {
+      lane.program = placement.adapt(lane.program, sharing, i);
+    }
     if (sharing == Sharing::kModel) {
       lane.program.seed = seed + (i << 32);
     }
@@ -113,6 +117,13 @@ std::vector<Lane> build_lanes(uint64_t seed, Sharing sharing) {
                  : sharing == Sharing::kReplicas
                      ? clone_model(lane.program, lanes[0].model)
                      : lanes[0].model;
+  }
+  for (auto& lane : lanes) {
+    // One model for all is moved once, by the last of them.
+    if (placement.move &&
+        (sharing != Sharing::kModel || &lane == &lanes.back())) {
+      placement.move(lane.program, lane.model);
+    }
   }
   return lanes;
 }
@@ -133,8 +144,9 @@ void compare(
     std::vector<Lane>& lanes,
     uint64_t seed,
     Sharing sharing,
+    const Placement& placement,
     std::ostream& differences) {
-  std::vector<Lane> oracles = build_lanes(seed, sharing);
+  std::vector<Lane> oracles = build_lanes(seed, sharing, placement);
   for (std::size_t i = 0; i < lanes.size(); ++i) {
     auto& lane = lanes[i];
     for (std::size_t n = 0; n < lane.records.size(); ++n) {
@@ -152,7 +164,7 @@ void compare(
       }
       const auto found =
           difference(lane.program, actual, expected, none.largest(), [&] {
-            return run_plain(build_lanes(seed, sharing)[i].model);
+            return run_plain(build_lanes(seed, sharing, placement)[i].model);
           });
       if (!found.empty()) {
         differences << " thread " << i << ", run " << n << ":\n" << found;
@@ -197,8 +209,9 @@ Program for_threads(const Program& program, Sharing sharing) {
   return copy;
 }
 
-std::string difference_in_threads(uint64_t seed, Sharing sharing) try {
-  auto lanes = build_lanes(seed, sharing);
+std::string difference_in_threads(
+    uint64_t seed, Sharing sharing, const Placement& placement) try {
+  auto lanes = build_lanes(seed, sharing, placement);
   const std::size_t runs = sharing == Sharing::kModel ? 3 : 1;
   for (auto& lane : lanes) {
     lane.logs.assign(runs, DrawLog(DrawLog::Mode::kRecord));
@@ -210,7 +223,7 @@ std::string difference_in_threads(uint64_t seed, Sharing sharing) try {
   torch::manual_seed(seed);
   run_at_once(lanes);
   std::ostringstream differences;
-  compare(lanes, seed, sharing, differences);
+  compare(lanes, seed, sharing, placement, differences);
   return differences.str();
 } catch (const std::exception& error) {
   return "  a model cannot be built: " + message_of(error);

@@ -17,13 +17,22 @@ enum class Sharing {
   kModel,
 };
 
+/// Where the programs of several threads run; as they are, if empty.
+struct Placement {
+  /// The program of thread `i`.
+  std::function<Program(const Program&, Sharing, std::size_t i)> adapt;
+  /// Moves its model.
+  std::function<void(const Program&, Model&)> move;
+};
+
 /// A program for threads: `program`, but for what belongs to the process.
 /// Random numbers are drawn where a log sees them.
 Program for_threads(const Program& program, Sharing sharing);
 
 /// What differs from plain autograd, which runs in this thread alone, with the
 /// numbers that the threads have drawn.
-std::string difference_in_threads(uint64_t seed, Sharing sharing);
+std::string difference_in_threads(
+    uint64_t seed, Sharing sharing, const Placement& placement = {});
 
 }  // namespace differential
 }  // namespace test

@@ -54,17 +54,21 @@ void move_to_fake(const Tensor& tensor, const c10::Device& device) {
 
 }  // namespace
 
+void move_to_fake(
+    const std::vector<Tensor>& tensors, const c10::Device& device) {
+  for (const auto& tensor : tensors) {
+    move_to_fake(tensor, device);
+  }
+}
+
 Branch on_accelerator(const Branch& branch, int64_t index) {
   const auto device = accelerator(index);
   if (!is_fake()) {
     return branch.clone(device);
   }
   auto copy = branch.clone();
-  for (const auto& list : {copy.parameters(), copy.buffers()}) {
-    for (const auto& tensor : list) {
-      move_to_fake(tensor, device);
-    }
-  }
+  move_to_fake(copy.parameters(), device);
+  move_to_fake(copy.buffers(), device);
   return copy;
 }
 

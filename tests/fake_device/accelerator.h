@@ -24,6 +24,9 @@ Inputs on_accelerator(const Inputs& inputs, int64_t index = 0);
 /// A copy.
 Branch on_accelerator(const Branch& branch, int64_t index = 0);
 Blocks on_accelerator(const Blocks& blocks, int64_t index = 0);
+/// The tensors themselves, to the fake device.
+void move_to_fake(
+    const std::vector<Tensor>& tensors, const c10::Device& device);
 at::Generator generator_of(const c10::Device& device);
 
 /// Runs what is called while it lives on another stream of the device.

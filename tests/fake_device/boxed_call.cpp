@@ -45,13 +45,23 @@ Tensor view_of(const Tensor& original, const Tensor& like) {
 
 }  // namespace
 
+// Over the whole storage: as_strided counts from its beginning.
 Tensor on_cpu(const Tensor& tensor) {
   const auto options = tensor.options().device(at::kCPU).requires_grad(false);
-  auto alias =
-      tensor.numel() == 0
-          ? at::empty_strided(tensor.sizes(), tensor.strides(), options)
-          : at::from_blob(
-                tensor.data_ptr(), tensor.sizes(), tensor.strides(), options);
+  Tensor alias;
+  if (tensor.numel() == 0) {
+    alias = at::empty_strided(tensor.sizes(), tensor.strides(), options);
+  } else {
+    const auto& storage = tensor.storage();
+    const auto size = storage.nbytes() / tensor.element_size();
+    alias = at::from_blob(
+        const_cast<void*>(storage.data_ptr().get()),
+        {static_cast<int64_t>(size)},
+        options);
+    auto* const impl = alias.unsafeGetTensorImpl();
+    impl->set_sizes_and_strides(tensor.sizes(), tensor.strides());
+    impl->set_storage_offset(tensor.storage_offset());
+  }
   if (tensor.unsafeGetTensorImpl()->is_wrapped_number()) {
     alias.unsafeGetTensorImpl()->set_wrapped_number(true);
   }

@@ -4,7 +4,6 @@
 
 // Branches that cross devices: in one backward, each device has a thread of the
 // engine. A lock that one of them holds while it waits for another is a hang.
-// (Those that are disabled hang while recompute/replay.cpp holds its lock.)
 
 namespace torchrev {
 namespace test {
@@ -119,6 +118,44 @@ TEST_F(CrossingTest, StackWithinABranchOnAnotherDeviceMatchesPlain) {
   const Blocks oracle{
       {abroad(plainly, 1), blocks[0].g}, {blocks[1].f, abroad(plainly, 1)}};
   expect_match(blocks, oracle, on_accelerator(random_inputs({4, kWidth})));
+}
+
+// A size is read without an operator: the recompute of the call that resizes
+// the buffer sets it where all see it, and keeps others from it while the local
+// gradient runs, whose steps do the same in the thread of device 1.
+TEST_F(CrossingTest, BuffersThatForwardResizesOnAnotherDeviceMatchPlain) {
+  struct ObserverImpl : torch::nn::Module {
+    ObserverImpl() {
+      low = register_buffer("low", torch::zeros({0}, at::kDouble));
+    }
+    Tensor forward(const Tensor& x) {
+      const auto now = x.detach().amin(0);
+      if (low.numel() == 0) {
+        low.resize_(now.sizes()).copy_(now);
+      }
+      low.copy_(torch::min(low, now));
+      return x.tanh() + low.clone();
+    }
+    Tensor low;
+  };
+  const auto model = [](const std::function<Branch(const Blocks&)>& around) {
+    const auto observer = std::make_shared<ObserverImpl>();
+    move_to_fake({observer->low}, accelerator(1));
+    const Branch tanh = torch::nn::Tanh();
+    return Blocks{{abroad(around({{observer, tanh}}), 1), tanh}};
+  };
+  const auto blocks = model(nested);
+  const auto oracle = model([](const Blocks& inner) {
+    return Branch(std::make_shared<PlainImpl>(inner));
+  });
+  const auto inputs = on_accelerator(random_inputs({4, kWidth}));
+  expect_to_end([=] {
+    for (int step = 0; step < 3; ++step) {
+      const auto expected = train(plain(oracle), inputs, {});
+      EXPECT_TRUE(Matches(
+          train(reversible(blocks), inputs, {}), expected, kFloat64Tolerance));
+    }
+  });
 }
 
 // On the CPU, whose nodes run in the thread that called backward.

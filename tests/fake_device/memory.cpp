@@ -1,5 +1,7 @@
 #include "fake_device/memory.h"
 
+#include <torch/csrc/autograd/function.h>
+
 #include <cstdlib>
 #include <cstring>
 
@@ -12,6 +14,12 @@ using Lock = std::lock_guard<std::recursive_mutex>;
 
 std::recursive_mutex& mutex() {
   return Timeline::instance().mutex();
+}
+
+// An operator, and the node whose backward runs it.
+std::string in_node(const std::string& name) {
+  const auto node = torch::autograd::get_current_node();
+  return node ? name + " in " + node->name() : name;
 }
 
 // As large as what CUDA's allocator hands out at least.
@@ -85,7 +93,7 @@ void Memory::note_read(
     return;
   }
   check(found->second.writes, "written", "reads", work, name);
-  found->second.reads[work.lane] = {work.number, name};
+  found->second.reads[work.lane] = {work.number, in_node(name)};
 }
 
 void Memory::note_write(
@@ -98,7 +106,7 @@ void Memory::note_write(
   auto& block = found->second;
   check(block.writes, "written", "writes", work, name);
   check(block.reads, "read", "writes", work, name);
-  block.writes[work.lane] = {work.number, name};
+  block.writes[work.lane] = {work.number, in_node(name)};
 }
 
 void Memory::check(
@@ -110,7 +118,7 @@ void Memory::check(
   for (const auto& [lane, access] : earlier) {
     if (lane != work.lane && !work.order.covers(lane, access.number)) {
       races_.push_back(
-          name + " on " + name_of(work.lane) + " " + does + " what " +
+          in_node(name) + " on " + name_of(work.lane) + " " + does + " what " +
           access.name + " has " + did + " on " + name_of(lane) +
           ", and does not wait for it");
     }

@@ -183,7 +183,8 @@ Tensor weighted_sum(const std::vector<Tensor>& outputs) {
         1, output.numel() + 1, output.options().dtype(at::kDouble));
     const auto weighted =
         output * (weights.sin() + 0.1).to(output).view(output.sizes());
-    sum = sum.defined() ? sum + weighted.sum() : weighted.sum();
+    sum =
+        sum.defined() ? sum + weighted.sum().to(sum.device()) : weighted.sum();
   }
   return sum;
 }
