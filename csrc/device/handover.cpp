@@ -29,10 +29,13 @@ Handover::Handover(const c10::Device& device) {
   }
 }
 
-void Handover::receive(const at::Tensor& tensor) const {
-  if (written_) {
-    wait();
-    // Which stream its memory belongs to is another question.
+void Handover::receive(at::TensorList tensors) const {
+  if (!written_) {
+    return;
+  }
+  wait();
+  // Which stream their memory belongs to is another question.
+  for (const auto& tensor : tensors) {
     keep_for_current_stream(tensor);
   }
 }

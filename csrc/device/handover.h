@@ -24,9 +24,9 @@ class Handover {
   // The same of all work on `device`.
   explicit Handover(const c10::Device& device);
 
-  // Lets the current stream wait until `tensor` is written, and keeps its
-  // memory until that stream is done with it.
-  void receive(const at::Tensor& tensor) const;
+  // Lets the current stream wait until the tensors, of one device, are written,
+  // and keeps their memory until that stream is done with it.
+  void receive(at::TensorList tensors) const;
   // Lets the current stream of the device wait.
   void wait() const;
 

@@ -78,6 +78,14 @@ Tensor original(const Tensor& tensor, std::size_t /*i*/) {
   return Tensor();
 }
 
+void update_shown_buffers() {
+  for (auto* at = innermost_interception; at; at = at->outer()) {
+    if (at->parts().buffers) {
+      at->parts().buffers->update_shown();
+    }
+  }
+}
+
 // Whether `holds` for any interception of this thread.
 template <typename Holds>
 bool holds_for_any(const Holds& holds) {
@@ -148,6 +156,8 @@ void run_intercepted(
   if (any) {
     // What an operator in place returns may be assigned to the buffer.
     replace(schema.returns().size(), original);
+    const c10::impl::ExcludeDispatchKeyGuard ours(kInterceptionKey);
+    update_shown_buffers();
   }
 }
 

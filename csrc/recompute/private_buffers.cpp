@@ -74,6 +74,31 @@ bool PrivateBuffers::are_resized() const {
   });
 }
 
+BufferCopies PrivateBuffers::show() {
+  BufferCopies before;
+  before.reserve(items_.size());
+  for (const auto& item : items_) {
+    before.push_back({item.buffer, item.buffer.variable_data()});
+    item.buffer.set_data(item.copy);
+  }
+  shown_ = true;
+  return before;
+}
+
+void PrivateBuffers::hide(const BufferCopies& buffers) {
+  for (const auto& item : buffers) {
+    item.buffer.set_data(item.value);
+  }
+}
+
+void PrivateBuffers::update_shown() const {
+  for (const auto& item : items_) {
+    if (shown_ && item.buffer.sizes() != item.copy.sizes()) {
+      item.buffer.set_data(item.copy);
+    }
+  }
+}
+
 Tensor PrivateBuffers::stand_in(const Tensor& tensor) const {
   for (const auto& item : items_) {
     if (item.buffer.is_same(tensor)) {
@@ -82,6 +107,10 @@ Tensor PrivateBuffers::stand_in(const Tensor& tensor) const {
   }
   for (const auto& item : items_) {
     if (share_memory(item.buffer, tensor)) {
+      if (shown_) {
+        // It lies in the copy already.
+        return Tensor();
+      }
       const at::NoGradGuard no_grad;
       return over(item.copy, tensor);
     }

@@ -22,6 +22,14 @@ class PrivateBuffers {
   // Whether one is of another size now.
   bool are_resized() const;
 
+  // Lets the buffers show the copies, of which code may ask the size without an
+  // operator: everybody sees it. Returns them with what they were; hide() takes
+  // that.
+  BufferCopies show();
+  static void hide(const BufferCopies& buffers);
+  // Operators have run on the copies: shown buffers take their size.
+  void update_shown() const;
+
   // What stands for `tensor`, a buffer or another tensor over its memory;
   // undefined if it is neither.
   Tensor stand_in(const Tensor& tensor) const;
@@ -34,6 +42,7 @@ class PrivateBuffers {
     Tensor copy;
   };
   std::vector<Item> items_;
+  bool shown_ = false;
 };
 
 // Whether two tensors lie in the same memory.

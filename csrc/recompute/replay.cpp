@@ -9,6 +9,7 @@ namespace torchrev {
 namespace detail {
 
 void Replay::Found::restore() const {
+  PrivateBuffers::hide(shown);
   write_back(buffers);
   if (attributes) {
     attributes->restore(branch->callable());
@@ -28,15 +29,11 @@ Replay::Replay(const CallRecord& record, torch::optional<Shares> shares)
       buffers_(shares_buffers_ ? BufferCopies() : record.buffers_.copies()) {
   record.buffers_.check_unchanged(record.place_);
   choose_attributes();
-  if (buffers_.are_resized() && !private_) {
-    // A size is read without an operator.
-    shares_buffers_ = true;
-    buffers_ = PrivateBuffers({});
-  }
+  shares_sizes_ = buffers_.are_resized() && !private_;
   if (shares_buffers_ || record.writes()) {
     order_ = std::make_unique<SharedWrites>(shared_memory());
   }
-  if (shares_draws_ || shares_buffers_ || shares_attributes_) {
+  if (shares_draws_ || shares_buffers_ || shares_attributes_ || shares_sizes_) {
     turn_ = std::make_unique<Turn>(record.place_);
     set_shared_state();
   }
@@ -79,12 +76,15 @@ std::vector<Tensor> Replay::shared_memory() const {
 
 void Replay::set_shared_state() {
   auto& callable = record_.branch_.callable();
-  Found found{&record_.branch_, torch::nullopt, {}};
+  Found found{&record_.branch_, torch::nullopt, {}, {}};
   if (shares_attributes_) {
     found.attributes = Attributes::of(callable);
   }
   if (shares_buffers_) {
     found.buffers = copies_of(record_.buffers_.copies());
+  }
+  if (shares_sizes_) {
+    found.shown = buffers_.show();
   }
   found_ = std::make_unique<Restore<Found>>(std::move(found));
   // Attributes first: a buffer is one where a module assigned another tensor to

@@ -22,10 +22,11 @@ namespace detail {
 //
 // NOTE [Shared state]
 // What is not reached by operators (a generator that is asked by itself, a
-// buffer that is written through a pointer, a train / eval flag of a C++
-// module) is set where everybody sees it, and put back: under a lock, so that
-// recomputes of several threads take turns. While the Replay lives, buffers
-// are then those of the forward, since the local gradient may read them.
+// buffer that is written through a pointer, the size of one that forward
+// resized, a train / eval flag of a C++ module) is set where everybody sees it,
+// and put back after the run: recomputes of several threads take turns. Buffers
+// that are written through a pointer are those of the forward while the Replay
+// lives, since the local gradient may read them.
 class Replay {
  public:
   // Which state that is one for all threads a replay sets.
@@ -61,6 +62,8 @@ class Replay {
     const Branch* branch;
     torch::optional<Attributes> attributes;
     BufferCopies buffers;
+    // What showed private copies.
+    BufferCopies shown;
 
     void restore() const;
   };
@@ -80,6 +83,7 @@ class Replay {
   bool shares_draws_;
   bool shares_buffers_;
   bool shares_attributes_ = false;
+  bool shares_sizes_ = false;
   bool drew_as_recorded_ = false;
   std::shared_ptr<Callable> private_;
   PrivateBuffers buffers_;

@@ -1,10 +1,12 @@
 #include "recompute/turn.h"
 
+#include <algorithm>
 #include <chrono>
 #include <deque>
 #include <memory>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 namespace torchrev {
 namespace detail {
@@ -29,9 +31,12 @@ struct Depth : c10::DebugInfoBase {
   std::size_t depth;
 };
 
+thread_local std::size_t depth_of_thread = 0;
+
 std::size_t depth_here() {
   const auto* info = c10::ThreadLocalDebugInfo::get(kKind);
-  return info ? static_cast<const Depth*>(info)->depth : 0;
+  const auto given = info ? static_cast<const Depth*>(info)->depth : 0;
+  return std::max(given, depth_of_thread);
 }
 
 std::timed_mutex& mutex_at(std::size_t depth) {
@@ -61,9 +66,16 @@ std::unique_lock<std::timed_mutex> lock_at(
 
 }  // namespace
 
-Turn::Turn(const Place& place)
-    : lock_(lock_at(depth_here(), place)),
-      depth_(kKind, std::make_shared<Depth>(depth_here() + 1)) {}
+Turn::Turn(const Place& place) : Turn(place, depth_here()) {}
+
+Turn::Turn(const Place& place, std::size_t depth)
+    : lock_(lock_at(depth, place)),
+      depth_before_(std::exchange(depth_of_thread, depth + 1)),
+      depth_(kKind, std::make_shared<Depth>(depth + 1)) {}
+
+Turn::~Turn() {
+  depth_of_thread = depth_before_;
+}
 
 }  // namespace detail
 }  // namespace torchrev

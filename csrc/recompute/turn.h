@@ -23,11 +23,17 @@ class Turn {
   // Throws c10::ValueError where it waits for a minute: for a thread that knows
   // nothing of the turn that waits for it.
   explicit Turn(const Place& place);
+  ~Turn();
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
 
  private:
+  explicit Turn(const Place& place, std::size_t depth);
+
   std::unique_lock<std::timed_mutex> lock_;
+  // Of this thread, and of those that run nodes for it: while it waits, this
+  // thread may run nodes of others.
+  std::size_t depth_before_;
   c10::DebugInfoGuard depth_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <sstream>
 
+#include "differential/changes.h"
 #include "differential/dice.h"
 #include "fake_device/hopping.h"
 #include "support/oracle.h"
@@ -141,6 +142,7 @@ Record run_on_devices(Way way, const Program& program) {
   move_to_devices(program, model);
   seed_devices(program.seed);
   auto record = run(way, program, model);
+  drop_auxiliaries(model);
   try {
     check_deferred();
   } catch (const std::exception& error) {
@@ -160,9 +162,10 @@ Record run_on_devices(Way way, const Program& program) {
 // LibTorch's engine adds to a gradient in place when it holds the last handle,
 // whoever has been given the same tensor and still reads it on another stream.
 bool is_of_engine(const std::string& race) {
-  const std::string sum = "aten::add in ";
-  return race.rfind(sum, 0) == 0 &&
-         race.rfind(sum + "torchrev::ReversibleStep", 0) != 0;
+  const bool adds = race.rfind("aten::add in ", 0) == 0;
+  const auto earlier = race.find(" what aten::");
+  return adds &&
+         race.find("torchrev::ReversibleStep", earlier) == std::string::npos;
 }
 
 // The first of each kind.
@@ -195,10 +198,14 @@ Placement in_threads_on_devices() {
       [](const Program& program, Sharing sharing, std::size_t i) {
         Dice dice(program.seed);
         const bool shared = sharing == Sharing::kModel;
-        return placed(
+        auto copy = placed(
             program,
             dice,
             accelerator(shared ? 0 : static_cast<int64_t>(i) % kDevices));
+        // Flags are set in turns, and a branch that differentiates on another
+        // device would wait there for a thread that waits for its turn.
+        copy.switches_modes = false;
+        return copy;
       };
   return {adapt, [](const Program& program, Model& model) {
             move(program, model, /*hops=*/false);

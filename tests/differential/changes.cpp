@@ -203,6 +203,12 @@ std::vector<Tensor> auxiliaries(const Model& model) {
   });
 }
 
+void drop_auxiliaries(const Model& model) {
+  for (const auto& tensor : auxiliaries(model)) {
+    tensor.unsafeGetTensorImpl()->set_autograd_meta(nullptr);
+  }
+}
+
 std::vector<std::vector<std::string>> expected_errors(const Program& program) {
   std::vector<std::vector<std::string>> errors;
   if (program.auxiliary_in_loss) {

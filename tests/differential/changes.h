@@ -18,6 +18,9 @@ void make_change(
 /// The tensors that branches keep in members and attributes and that have a
 /// graph.
 std::vector<Tensor> auxiliaries(const Model& model);
+/// Ends them: a graph that a branch keeps, and that keeps the branch, would not
+/// go with the model.
+void drop_auxiliaries(const Model& model);
 
 /// Errors that are right where plain autograd computes: for each, what its
 /// message contains.

@@ -266,6 +266,7 @@ std::string difference(const Program& program) try {
   const Disturbance none(0);
   const auto expected = run(Way::kPlain, program, oracle);
   const auto actual = run(Way::kReversible, program, model);
+  drop_auxiliaries(model);
   return difference(program, actual, expected, none.largest(), [&] {
     return run(Way::kPlain, program, build_model(program));
   });

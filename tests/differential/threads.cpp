@@ -4,6 +4,7 @@
 #include <sstream>
 #include <thread>
 
+#include "changes.h"
 #include "support/oracle.h"
 
 namespace torchrev {
@@ -100,6 +101,12 @@ void run_at_once(std::vector<Lane>& lanes) {
   }
 }
 
+void move(Lane& lane, const Placement& placement) {
+  if (placement.move) {
+    placement.move(lane.program, lane.model);
+  }
+}
+
 std::vector<Lane> build_lanes(
     uint64_t seed, Sharing sharing, const Placement& placement) {
   std::vector<Lane> lanes(kThreads);
@@ -117,12 +124,14 @@ std::vector<Lane> build_lanes(
                  : sharing == Sharing::kReplicas
                      ? clone_model(lane.program, lanes[0].model)
                      : lanes[0].model;
+    // A clone is made on the CPU, and one model for all is moved once.
+    if (own || (sharing == Sharing::kModel && i == 0)) {
+      move(lane, placement);
+    }
   }
-  for (auto& lane : lanes) {
-    // One model for all is moved once, by the last of them.
-    if (placement.move &&
-        (sharing != Sharing::kModel || &lane == &lanes.back())) {
-      placement.move(lane.program, lane.model);
+  if (sharing == Sharing::kReplicas) {
+    for (auto& lane : lanes) {
+      move(lane, placement);
     }
   }
   return lanes;
@@ -224,6 +233,9 @@ std::string difference_in_threads(
   run_at_once(lanes);
   std::ostringstream differences;
   compare(lanes, seed, sharing, placement, differences);
+  for (const auto& lane : lanes) {
+    drop_auxiliaries(lane.model);
+  }
   return differences.str();
 } catch (const std::exception& error) {
   return "  a model cannot be built: " + message_of(error);

@@ -164,10 +164,8 @@ TEST_F(RelayTest, StepOnAnotherStreamWaitsForBothTensors) {
       device.log(),
       (
           Log{"record on 1",
-              "record on 1",
               "2 waits for 1",
               "memory is in use on 2",
-              "2 waits for 1",
               "memory is in use on 2"}));
 }
 
