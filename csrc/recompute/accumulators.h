@@ -3,7 +3,9 @@
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <algorithm>
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "compat.h"
@@ -26,6 +28,15 @@ class Accumulators {
   bool are_held_more() const {
     return count() > before_;
   }
+  // Whether there are graphs that end in them, besides the node of the call
+  // that runs: where one of those goes meanwhile, it is not seen that there is
+  // a new one.
+  bool are_held_by_others() const {
+    constexpr std::size_t kThisAndTheCall = 2;
+    return std::any_of(nodes_.begin(), nodes_.end(), [](const auto& node) {
+      return static_cast<std::size_t>(node.use_count()) > kThisAndTheCall;
+    });
+  }
 
  private:
   std::size_t count() const {
@@ -38,6 +49,32 @@ class Accumulators {
 
   std::vector<compat::NodePtr> nodes_;
   std::size_t before_ = 0;
+};
+
+// While it lives, `parameters` have other nodes, which no graph ends in yet.
+class FreshAccumulators {
+ public:
+  explicit FreshAccumulators(const std::vector<at::Tensor>& parameters) {
+    for (const auto& parameter : parameters) {
+      if (parameter.requires_grad() && parameter.is_leaf()) {
+        before_.emplace_back(
+            parameter, torch::autograd::impl::grad_accumulator(parameter));
+        torch::autograd::impl::set_grad_accumulator(
+            parameter, compat::WeakNodePtr(compat::NodePtr()));
+      }
+    }
+  }
+  ~FreshAccumulators() {
+    for (const auto& item : before_) {
+      torch::autograd::impl::set_grad_accumulator(
+          item.first, compat::WeakNodePtr(item.second));
+    }
+  }
+  FreshAccumulators(const FreshAccumulators&) = delete;
+  FreshAccumulators& operator=(const FreshAccumulators&) = delete;
+
+ private:
+  std::vector<std::pair<at::Tensor, compat::NodePtr>> before_;
 };
 
 }  // namespace detail

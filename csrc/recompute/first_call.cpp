@@ -58,6 +58,7 @@ RecordedBranch::InGraph RecordedBranch::in_graph(
   const at::AutoGradMode grad_mode(true);
   const Accumulators accumulators(parameters_);
   InGraph result;
+  result.may_outlive = accumulators.are_held_by_others();
   std::weak_ptr<void> life;
   {
     LocalGraph graph{LocalGraph::Dropped()};
@@ -183,6 +184,12 @@ Tensor RecordedBranch::first_call(Call& call, const Tensor& x) {
     call.record.wrote(parameter_versions_.writes(parameters_));
   }
   call.record.settle(seen);
+  // Within a verification, branches run with a graph, whatever is known.
+  if (first.may_outlive && !seen.needs_graph &&
+      (verifies || !WithoutVerification::is_active())) {
+    seen.needs_graph = !verifies || leaves_a_graph(call, x);
+    facts.keeps_graphs = seen.needs_graph;
+  }
   // What is no value of the branch is refused for what it is.
   if (verifies && first.value.defined() && first.value.device() == x.device()) {
     verify(call, x, first.value, seen);

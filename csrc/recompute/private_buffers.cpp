@@ -85,9 +85,10 @@ BufferCopies PrivateBuffers::show() {
   return before;
 }
 
+// A buffer may be among them twice: last come, first gone.
 void PrivateBuffers::hide(const BufferCopies& buffers) {
-  for (const auto& item : buffers) {
-    item.buffer.set_data(item.value);
+  for (auto item = buffers.rbegin(); item != buffers.rend(); ++item) {
+    item->buffer.set_data(item->value);
   }
 }
 

@@ -143,6 +143,8 @@ class RecordedBranch {
     std::vector<bool> used;
     // Something that the run made still holds the graph.
     bool outlives = false;
+    // It may, unseen: see Accumulators.
+    bool may_outlive = false;
   };
 
   // The four ways to run it in forward: without a record, with one, that of a
@@ -194,6 +196,8 @@ class RecordedBranch {
       const Arguments& arguments,
       const Replay::Shares& shares,
       Repetition& result);
+  // Whether a run leaves a graph in something that outlives it.
+  bool leaves_a_graph(const Call& call, const Tensor& x);
   // Whether a branch that gives the same with numbers of its own yet draws from
   // the default generators past all operators, or another thread does.
   bool draws_directly(

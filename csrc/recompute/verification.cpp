@@ -9,6 +9,7 @@
 #include <thread>
 #include <utility>
 
+#include "recompute/accumulators.h"
 #include "recompute/graph_mode.h"
 #include "recompute/recorded_branch.h"
 #include "tensors.h"
@@ -153,6 +154,23 @@ bool RecordedBranch::draws_directly(
         nobody_draws_for(Clock::now() - start, call.record.generators());
   }
   return as_recorded;
+}
+
+bool RecordedBranch::leaves_a_graph(const Call& call, const Tensor& x) {
+  const FreshAccumulators fresh(parameters_);
+  Repetition ignored;
+  try {
+    return in_graph(
+               x,
+               [&](const Tensor& x, const Arguments& arguments) {
+                 return replay_first_call(
+                     call, x, arguments, kSharingNothing, ignored);
+               })
+        .outlives;
+  } catch (const std::exception&) {
+    // verify() tells what it is.
+    return true;
+  }
 }
 
 Tensor RecordedBranch::replay_first_call(

@@ -14,8 +14,9 @@ double largest(const Tensor& tensor);
 double largest(const std::vector<NamedTensor>& tensors);
 
 /// The program in plain autograd, where each branch sees streams that differ by
-/// the rounding of the largest one, as rebuilt ones do. It is run where
-/// something differs.
+/// the rounding of the largest one, as rebuilt ones do, in several ways: a
+/// decision, or a rounding to a grid, falls otherwise in some only. It is run
+/// where something differs.
 class Rounded {
  public:
   Rounded(
@@ -41,13 +42,13 @@ class Rounded {
 
  private:
   double epsilon() const;
-  const Record& rounded();
+  Record rounded(double phase) const;
 
   const Program& program_;
   const Record& expected_;
   double largest_;
   const std::function<Record()>& run_plain_;
-  torch::optional<Record> record_;
+  torch::optional<double> change_;
 };
 
 }  // namespace differential

@@ -87,6 +87,23 @@ TEST_F(ReplayBufferTest, GivesAResizedBufferTheSizeOfTheCall) {
   EXPECT_TRUE(BitEqual(lowest, torch::full({kWidth}, 7.f)));
 }
 
+TEST_F(ReplayBufferTest, ShowsTheSizeThatTheReplayGivesABufferListedTwice) {
+  const auto lowest = torch::zeros({0});
+  const auto branch = Branch::function(
+      [lowest](const Tensor& x, auto, auto) {
+        if (lowest.numel() == 0) {
+          lowest.resize_({kWidth}).fill_(7);
+        }
+        return x + lowest.numel();
+      },
+      {},
+      {lowest, lowest});
+  CallRecord record(place, branch, x, {});
+  const auto value = call(record);
+  EXPECT_TRUE(BitEqual(replay(record), value));
+  EXPECT_TRUE(BitEqual(lowest, torch::full({kWidth}, 7.f)));
+}
+
 TEST_F(ReplayBufferTest, LeavesParametersThatTheCallWroteToAsItFindsThem) {
   const auto weight = torch::ones({kWidth}).requires_grad_();
   const Branch branch = Branch::function(

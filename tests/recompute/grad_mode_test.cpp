@@ -114,6 +114,29 @@ TEST_F(GradModeTest, BackwardThroughWhatABranchKeepsIsAnError) {
   EXPECT_THROW_WITH(g->member.backward(), c10::ValueError, "torchrev::Branch");
 }
 
+// The graph of the call takes the place of another one, of a call outside of
+// torchrev: as many hold the nodes of its parameters after it as before.
+TEST_F(GradModeTest, WhatTakesThePlaceOfAGraphOfAnEarlierCallMatchesPlain) {
+  const auto body = [](UnitImpl& self, const Tensor& x) {
+    self.member = self.weight * self.weight.norm();
+    return (x * self.member).tanh();
+  };
+  const auto gradients = [&](auto stack_of) {
+    Unit f(body), g(body);
+    f->forward(inputs.x2);
+    g->forward(inputs.x1);
+    const Blocks blocks = {{f, g}};
+    const auto [y1, y2] = stack_of(blocks)(inputs);
+    const auto kept = f->member.sum() + 2 * g->member.sum();
+    return torch::autograd::grad(
+        {weighted_sum({y1, y2}) + kept}, {f->weight, g->weight, inputs.x1});
+  };
+  EXPECT_TRUE(AllClose(
+      gradients([](const Blocks& blocks) { return reversible(blocks); }),
+      gradients([](const Blocks& blocks) { return plain(blocks); }),
+      kFloat64Tolerance));
+}
+
 // A weight that a module computes of its parameters alone has its own graph,
 // also where it takes the place of the one that an earlier call has left.
 TEST_F(GradModeTest, WhatAMemberKeepsOfParametersAloneMatchesPlain) {

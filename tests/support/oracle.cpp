@@ -24,23 +24,28 @@ struct Rounding : torch::autograd::Function<Rounding> {
 
 // Of the Disturbance that lives in this thread.
 thread_local double noise_now = 0;
+thread_local double phase_now = 0;
 thread_local double largest_now = 0;
 
 // Draws no random numbers, which branches count on.
 Tensor noise_like(const Tensor& x) {
   const at::NoGradGuard no_grad;
   const auto i = torch::arange(x.numel(), at::kDouble);
-  return (noise_now * (i * 2.399963).sin()).to(x.scalar_type()).view(x.sizes());
+  return (noise_now * (i * 2.399963 + phase_now).sin())
+      .to(x.scalar_type())
+      .view(x.sizes());
 }
 
 }  // namespace
 
-Disturbance::Disturbance(double noise)
+Disturbance::Disturbance(double noise, double phase)
     : noise_(std::exchange(noise_now, noise)),
+      phase_(std::exchange(phase_now, phase)),
       largest_(std::exchange(largest_now, 0)) {}
 
 Disturbance::~Disturbance() {
   noise_now = noise_;
+  phase_now = phase_;
   largest_now = largest_;
 }
 

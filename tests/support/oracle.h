@@ -18,10 +18,10 @@ Stack plain_streams(const Blocks& blocks, const ReversibleOptions& options);
 
 /// While it lives, the branches of plain() and plain_inverse() in this thread
 /// see streams to which numbers of up to `noise` are added: what a computation
-/// makes of rounding.
+/// makes of rounding. `phase`: of several that differ.
 class Disturbance {
  public:
-  explicit Disturbance(double noise);
+  explicit Disturbance(double noise, double phase = 0);
   ~Disturbance();
   Disturbance(const Disturbance&) = delete;
   Disturbance& operator=(const Disturbance&) = delete;
@@ -32,6 +32,7 @@ class Disturbance {
 
  private:
   double noise_;
+  double phase_;
   double largest_;
 };
 
