@@ -29,11 +29,6 @@ namespace compat {
 
 // std::shared_ptr<Node> in old releases, c10::intrusive_ptr<Node> in new ones.
 using NodePtr = decltype(torch::autograd::Edge::function);
-#if TORCHREV_TORCH_AT_LEAST(2, 13)
-using WeakNodePtr = c10::weak_intrusive_ptr<torch::autograd::Node>;
-#else
-using WeakNodePtr = std::weak_ptr<torch::autograd::Node>;
-#endif
 
 template <typename T, typename... Args>
 auto make_node(Args&&... args) {

@@ -51,31 +51,5 @@ class Accumulators {
   std::size_t before_ = 0;
 };
 
-// While it lives, `parameters` have other nodes, which no graph ends in yet.
-class FreshAccumulators {
- public:
-  explicit FreshAccumulators(const std::vector<at::Tensor>& parameters) {
-    for (const auto& parameter : parameters) {
-      if (parameter.requires_grad() && parameter.is_leaf()) {
-        before_.emplace_back(
-            parameter, torch::autograd::impl::grad_accumulator(parameter));
-        torch::autograd::impl::set_grad_accumulator(
-            parameter, compat::WeakNodePtr(compat::NodePtr()));
-      }
-    }
-  }
-  ~FreshAccumulators() {
-    for (const auto& item : before_) {
-      torch::autograd::impl::set_grad_accumulator(
-          item.first, compat::WeakNodePtr(item.second));
-    }
-  }
-  FreshAccumulators(const FreshAccumulators&) = delete;
-  FreshAccumulators& operator=(const FreshAccumulators&) = delete;
-
- private:
-  std::vector<std::pair<at::Tensor, compat::NodePtr>> before_;
-};
-
 }  // namespace detail
 }  // namespace torchrev

@@ -62,6 +62,10 @@ Tensor stand_in(const Tensor& tensor, bool writes) {
         return other;
       }
     }
+    auto alias = at->alias_of(tensor);
+    if (alias.defined()) {
+      return alias;
+    }
   }
   return Tensor();
 }
@@ -120,7 +124,7 @@ bool writes(
 
 bool looks_at_tensors() {
   return holds_for_any([](const Interception& interception) {
-    return interception.parts().buffers || interception.parts().watch;
+    return interception.sees_tensors();
   });
 }
 
@@ -168,7 +172,7 @@ Interception::Interception(const Parts& parts)
   if (parts.buffers && parts.buffers->empty()) {
     parts_.buffers = nullptr;
   }
-  if (sees_draws() || parts_.buffers || parts_.watch) {
+  if (sees_draws() || sees_tensors()) {
     innermost_interception = this;
     key_.emplace(kInterceptionKey);
   }
@@ -176,6 +180,15 @@ Interception::Interception(const Parts& parts)
 
 Interception::~Interception() {
   innermost_interception = outer_;
+}
+
+Tensor Interception::alias_of(const Tensor& tensor) const {
+  for (std::size_t i = 0; parts_.parameters && i < parts_.aliases.size(); ++i) {
+    if ((*parts_.parameters)[i].is_same(tensor)) {
+      return parts_.aliases[i];
+    }
+  }
+  return Tensor();
 }
 
 const Interception* Interception::innermost() {

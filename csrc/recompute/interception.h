@@ -41,6 +41,9 @@ class Interception {
     const PrivateBuffers* buffers = nullptr;
     // Notes buffers that are taken.
     BufferWatch* watch = nullptr;
+    // Operators that are given one of `parameters` get its alias instead.
+    const std::vector<at::Tensor>* parameters = nullptr;
+    at::TensorList aliases = {};
   };
 
   explicit Interception(const Parts& parts);
@@ -63,6 +66,11 @@ class Interception {
   bool sees_draws() const {
     return parts_.record || parts_.own || tells_of_draws_;
   }
+  bool sees_tensors() const {
+    return parts_.buffers || parts_.watch || parts_.parameters;
+  }
+  // Undefined if `tensor` is none of the parameters.
+  at::Tensor alias_of(const at::Tensor& tensor) const;
 
  private:
   Parts parts_;

@@ -9,8 +9,8 @@
 #include <thread>
 #include <utility>
 
-#include "recompute/accumulators.h"
 #include "recompute/graph_mode.h"
+#include "recompute/interception.h"
 #include "recompute/recorded_branch.h"
 #include "tensors.h"
 
@@ -156,21 +156,32 @@ bool RecordedBranch::draws_directly(
   return as_recorded;
 }
 
+// Operators are given aliases of the parameters, which belong to the graph.
 bool RecordedBranch::leaves_a_graph(const Call& call, const Tensor& x) {
-  const FreshAccumulators fresh(parameters_);
-  Repetition ignored;
+  const at::AutoGradMode grad_mode(true);
+  std::weak_ptr<void> life;
   try {
-    return in_graph(
-               x,
-               [&](const Tensor& x, const Arguments& arguments) {
-                 return replay_first_call(
-                     call, x, arguments, kSharingNothing, ignored);
-               })
-        .outlives;
+    LocalGraph graph{LocalGraph::Dropped()};
+    life = graph.life();
+    std::vector<LocalGraph::Handle> unused;
+    const auto arguments = enter(graph, context_, {}, unused);
+    variable_list aliases;
+    for (const auto& tensor : parameters_) {
+      aliases.push_back(
+          tensor.requires_grad() ? graph.enter(tensor, {}).alias : tensor);
+    }
+    Interception::Parts parts;
+    parts.parameters = &parameters_;
+    parts.aliases = aliases;
+    const Interception aliasing(parts);
+    Repetition ignored;
+    replay_first_call(
+        call, graph.enter(x, {}).alias, arguments, kSharingNothing, ignored);
   } catch (const std::exception&) {
     // verify() tells what it is.
     return true;
   }
+  return !life.expired();
 }
 
 Tensor RecordedBranch::replay_first_call(
