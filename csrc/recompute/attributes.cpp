@@ -98,19 +98,20 @@ bool are_same(const std::vector<IValue>& a, const std::vector<IValue>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), is_same);
 }
 
-// Replaces what has a graph in `values`, tuples included, which cannot be
-// written. Returns whether there was anything.
-bool refuse_graphs(
-    std::vector<IValue>& values, const torch::autograd::edge_list& edges) {
+// Replaces what has a graph in `values` by replacement(tensor), tuples
+// included, which cannot be written. Returns whether there was anything.
+template <typename Replacement>
+bool replace_graphs(
+    std::vector<IValue>& values, const Replacement& replacement) {
   bool changed = false;
   for (auto& value : values) {
     if (value.isTensor() && value.toTensor().defined() &&
         value.toTensor().grad_fn()) {
-      value = refusing_alias(value.toTensor(), edges);
+      value = replacement(value.toTensor());
       changed = true;
     } else if (value.isTuple()) {
       auto elements = elements_of(value);
-      if (refuse_graphs(elements, edges)) {
+      if (replace_graphs(elements, replacement)) {
         value = c10::ivalue::Tuple::create(std::move(elements));
         changed = true;
       }
@@ -172,6 +173,15 @@ void Attributes::restore(Callable& callable) const {
   }
 }
 
+Attributes Attributes::without_graphs() && {
+  const auto detached = [](const Tensor& tensor) { return tensor.detach(); };
+  replace_graphs(values_, detached);
+  for (auto& container : containers_) {
+    replace_graphs(container.elements, detached);
+  }
+  return std::move(*this);
+}
+
 std::vector<IValue> Attributes::separate() const {
   std::vector<IValue> copies;
   const auto copy_of = [&](const IValue& value) {
@@ -203,9 +213,12 @@ std::vector<IValue> Attributes::separate() const {
 void refuse_graphs_in_attributes(
     Callable& callable, const torch::autograd::edge_list& edges) {
   auto attributes = Attributes::of(callable);
-  bool any = refuse_graphs(attributes.values_, edges);
+  const auto refusing = [&](const Tensor& tensor) {
+    return refusing_alias(tensor, edges);
+  };
+  bool any = replace_graphs(attributes.values_, refusing);
   for (auto& container : attributes.containers_) {
-    any |= refuse_graphs(container.elements, edges);
+    any |= replace_graphs(container.elements, refusing);
   }
   if (any) {
     attributes.set(callable);

@@ -27,6 +27,8 @@ class Attributes {
   void set(Callable& callable) const;
   // The same, if they are not.
   void restore(Callable& callable) const;
+  // The same without graphs, which a record would keep.
+  Attributes without_graphs() &&;
   // These values, with lists and dictionaries of their own.
   std::vector<c10::IValue> separate() const;
 

@@ -36,7 +36,9 @@ BufferRecord::BufferRecord(
     const std::vector<bool>* changed)
     : options_(options), known_(changed), count_(buffers.size()) {
   for (std::size_t i = 0; i < count_; ++i) {
-    if (can_be_written(buffers[i])) {
+    // What has a graph is no buffer, but what an earlier call has computed: a
+    // record that held it would hold the record of that call.
+    if (can_be_written(buffers[i]) && !buffers[i].grad_fn()) {
       note(buffers[i], i);
     }
   }

@@ -139,6 +139,23 @@ TEST_F(ScriptStateTest, BackwardThroughAnAuxiliaryLossInAnAttributeIsAnError) {
   }
 }
 
+// The attribute keeps the graph of the last call alone.
+TEST_F(ScriptStateTest, GraphsOfAuxiliaryLossesDoNotAddUp) {
+  const auto branch = unit(
+      "    self.aux = h.square().mean()\n"
+      "    return torch.tanh(h)");
+  const Blocks blocks = {{branch, branch}};
+  const auto forward = [&] { reversible(blocks)(inputs); };
+  for (int i = 0; i < 5; ++i) {
+    forward();
+  }
+  const auto before = MemoryMeter::live();
+  for (int i = 0; i < 5; ++i) {
+    forward();
+  }
+  EXPECT_EQ(MemoryMeter::live(), before);
+}
+
 TEST_F(ScriptStateTest, AttributeThatForwardAssignsIsReplayed) {
   expect_matches_plain(
       "    self.low = x.detach().amin(0)\n"
