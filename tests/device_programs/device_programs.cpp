@@ -43,34 +43,31 @@ c10::Device draw_device(Dice& dice, const c10::Device& home) {
                         : accelerator(dice.below(kDevices));
 }
 
-// A tensor that is no leaf has a graph of the CPU; a thread of a pool uses the
-// stream that is its own; a backend brings convolutions of its own. What a
-// recompute writes to a parameter, and puts back, is seen by the thread of
-// another device.
-bool runs_on_devices(Kind kind) {
-  switch (kind) {
-    case Kind::kNonLeafFunction:
-    case Kind::kThreadPool:
-    case Kind::kConvolution:
-    case Kind::kInitialises:
-    case Kind::kMaxNorm:
-      return false;
-    default:
-      return true;
-  }
+// What a recompute writes to a parameter, and puts back, is seen by the thread
+// of another device: these stay where the streams are.
+bool writes_parameters(Kind kind) {
+  return kind == Kind::kInitialises || kind == Kind::kMaxNorm;
 }
 
-StackSpec without_kinds_of_the_cpu(const StackSpec& stack) {
+// A tensor that is no leaf has a graph of the CPU; a thread of a pool uses the
+// stream that is its own; a backend brings convolutions of its own.
+bool runs_on_devices(Kind kind) {
+  return kind != Kind::kNonLeafFunction && kind != Kind::kThreadPool &&
+         kind != Kind::kConvolution;
+}
+
+StackSpec without_kinds_of_the_cpu(const StackSpec& stack, bool is_outermost) {
   auto copy = stack;
   // What differs by rounding is for programs of the CPU.
   copy.dtype = at::kDouble;
   for (auto& spec : copy.branches) {
-    if (!runs_on_devices(spec.kind)) {
+    if (!runs_on_devices(spec.kind) ||
+        (!is_outermost && writes_parameters(spec.kind))) {
       spec.kind = Kind::kFunction;
     }
     if (spec.stack) {
-      spec.stack =
-          std::make_shared<StackSpec>(without_kinds_of_the_cpu(*spec.stack));
+      spec.stack = std::make_shared<StackSpec>(
+          without_kinds_of_the_cpu(*spec.stack, /*is_outermost=*/false));
     }
   }
   return copy;
@@ -79,12 +76,14 @@ StackSpec without_kinds_of_the_cpu(const StackSpec& stack) {
 // `home`: where its streams are.
 Program placed(const Program& program, Dice& dice, const c10::Device& home) {
   auto copy = program;
-  static_cast<StackSpec&>(copy) = without_kinds_of_the_cpu(program);
+  static_cast<StackSpec&>(copy) =
+      without_kinds_of_the_cpu(program, /*is_outermost=*/true);
   copy.device = home;
   for (auto& spec : copy.branches) {
     // Context is where the streams are.
-    spec.device =
-        traits(spec.kind).context == 0 ? draw_device(dice, home) : home;
+    const bool stays =
+        traits(spec.kind).context != 0 || writes_parameters(spec.kind);
+    spec.device = stays ? home : draw_device(dice, home);
   }
   copy.autocast = false;
   // The oracle's parameters move, too.

@@ -12,15 +12,22 @@ namespace torchrev {
 namespace test {
 namespace differential {
 
-/// Anomaly mode for as long as it lives, if `on`.
+/// Anomaly mode for as long as it lives, if `on`. It is one for all threads.
 class AnomalyMode {
  public:
-  explicit AnomalyMode(bool on) {
-    torch::autograd::AnomalyMode::set_enabled(on);
+  explicit AnomalyMode(bool on) : on_(on) {
+    if (on_) {
+      torch::autograd::AnomalyMode::set_enabled(true);
+    }
   }
   ~AnomalyMode() {
-    torch::autograd::AnomalyMode::set_enabled(false);
+    if (on_) {
+      torch::autograd::AnomalyMode::set_enabled(false);
+    }
   }
+
+ private:
+  bool on_;
 };
 
 /// Calls `body`, in a thread of its own if `other_thread`.

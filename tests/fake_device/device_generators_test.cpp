@@ -1,3 +1,7 @@
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <mutex>
+
 #include "device/capabilities.h"
 #include "fake_device/accelerator.h"
 #include "fake_device/guard.h"
@@ -72,6 +76,42 @@ class SeveralDevicesTest : public DeviceGeneratorsTest {
     }
   }
 };
+
+// Asks the generator of a device itself, past all operators.
+Branch asking(int64_t index, const std::vector<Tensor>& parameters = {}) {
+  return Branch::function(
+      [index](const Tensor& x, at::TensorList, at::TensorList parameters) {
+        auto generator = generator_of(accelerator(index));
+        double factor = 1;
+        {
+          const std::lock_guard<std::mutex> lock(generator.mutex());
+          factor +=
+              at::check_generator<at::CPUGeneratorImpl>(generator)->random() %
+              7;
+        }
+        return parameters.empty() ? x * factor
+                                  : x * factor * parameters[0].to(x.device());
+      },
+      parameters);
+}
+
+TEST_F(SeveralDevicesTest, NumbersThatNoOperatorDrawsOnTheDeviceOfTheStreams) {
+  const Blocks blocks{{asking(0), asking(0)}};
+  EXPECT_TRUE(MatchesPlain(blocks, on_accelerator(random_inputs({4, kWidth}))));
+}
+
+TEST_F(SeveralDevicesTest, NumbersThatNoOperatorDrawsOnTheDeviceOfAParameter) {
+  const auto weight = on_accelerator(
+      torch::randn({kWidth}, at::kDouble).requires_grad_(), /*index=*/1);
+  const Blocks blocks{{asking(1, {weight}), asking(1, {weight})}};
+  EXPECT_TRUE(MatchesPlain(blocks, on_accelerator(random_inputs({4, kWidth}))));
+}
+
+TEST_F(SeveralDevicesTest, NumbersThatNoOperatorDrawsWhereStreamsAreOnTheCpu) {
+  on_accelerator(torch::ones({1}), /*index=*/1);
+  const Blocks blocks{{asking(1), asking(1)}};
+  EXPECT_TRUE(MatchesPlain(blocks, random_inputs({4, kWidth})));
+}
 
 TEST_F(SeveralDevicesTest, StreamsOnTheCpuWhoseBranchesDrawOnSeveralDevices) {
   const Blocks blocks{{offloaded(0), offloaded(1)}, {offloaded(1), dropping()}};

@@ -1,0 +1,82 @@
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <mutex>
+
+#include "fake_device/hopping.h"
+#include "support/oracle.h"
+
+// Memory that recomputes share with others: read and written in an order, on
+// several streams; and turns in which they set what all see.
+
+namespace torchrev {
+namespace test {
+namespace TORCHREV_TEST_FILE {
+
+constexpr int64_t kWidth = 8;
+
+class SharedMemoryDeviceTest : public FakeDeviceTest {
+ protected:
+  Tensor forward(const Blocks& blocks) {
+    const auto stack = on_several_streams(reversible(blocks), device);
+    const auto [y1, y2] = stack(inputs);
+    return y2.sum();
+  }
+  Tensor weight_on(int64_t index) {
+    return on_accelerator(
+        torch::rand({kWidth}, at::kDouble).requires_grad_(), index);
+  }
+
+  Inputs inputs = on_accelerator(random_inputs({4, kWidth}));
+};
+
+// No gradient comes of F: its step rebuilds the stream, and reads the weight.
+TEST_F(SharedMemoryDeviceTest, CallerOfAPassMayWriteWhatItsStepsRead) {
+  const auto weight = weight_on(0);
+  const auto f = Branch::function(
+      [](const Tensor& x, at::TensorList, at::TensorList parameters) {
+        return (x * parameters[0]).tanh();
+      },
+      {weight});
+  const auto g =
+      Branch::function([](const Tensor& x, at::TensorList, at::TensorList) {
+        return x.detach().sin();
+      });
+  for (int step = 0; step < 3; ++step) {
+    forward(hopping(Blocks{{f, g}})).backward();
+    const at::NoGradGuard no_grad;
+    weight.mul_(0.9);
+  }
+}
+
+// A branch that asks a default generator past all operators is recomputed in
+// turns. This one runs a backward pass within its forward, on another device,
+// whose steps are recomputed in turns as well.
+TEST_F(SharedMemoryDeviceTest, TurnWithinATurnOnAnotherDeviceIsNotWaitedFor) {
+  const auto inner_weight = weight_on(1);
+  const auto asking = Branch::function(
+      [](const Tensor& x, at::TensorList, at::TensorList parameters) {
+        auto generator = generator_of(accelerator(1));
+        const std::lock_guard<std::mutex> lock(generator.mutex());
+        const auto number =
+            at::check_generator<at::CPUGeneratorImpl>(generator)->random() % 7;
+        return x * parameters[0] * static_cast<double>(1 + number);
+      },
+      {inner_weight});
+  const auto outer = Branch::function(
+      [asking](const Tensor& x, at::TensorList, at::TensorList parameters) {
+        const auto there = x.to(accelerator(1));
+        const auto [y1, y2] = reversible_block(asking, asking, there, there);
+        const auto inner = torch::autograd::grad({(y1 + y2).sum()}, {there})[0];
+        return (x * parameters[0]).tanh() + inner.detach().to(x.device());
+      },
+      {weight_on(0), inner_weight});
+  for (int step = 0; step < 2; ++step) {
+    const auto [y1, y2] = reversible_block(outer, outer, inputs.x1, inputs.x2);
+    const Tensor loss = (y1 + y2).sum();
+    EXPECT_NO_THROW(loss.backward());
+  }
+}
+
+}  // namespace TORCHREV_TEST_FILE
+}  // namespace test
+}  // namespace torchrev
