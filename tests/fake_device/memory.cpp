@@ -1,6 +1,7 @@
 #include "fake_device/memory.h"
 
 #include <torch/csrc/autograd/function.h>
+#include <torch/version.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -16,10 +17,15 @@ std::recursive_mutex& mutex() {
   return Timeline::instance().mutex();
 }
 
-// An operator, and the node whose backward runs it.
+// An operator, and the node whose backward runs it, where the release tells.
 std::string in_node(const std::string& name) {
-  const auto node = torch::autograd::get_current_node();
-  return node ? name + " in " + node->name() : name;
+#if TORCH_VERSION_MAJOR > 2 || \
+    (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)
+  if (const auto node = torch::autograd::get_current_node()) {
+    return name + " in " + node->name();
+  }
+#endif
+  return name;
 }
 
 // As large as what CUDA's allocator hands out at least.
