@@ -89,7 +89,7 @@ echo "| fault | what it is | killed by |"
 echo "|---|---|---|"
 for name in "${names[@]}"; do
   patch="$here/mutants/$name.patch"
-  patch -s -p1 -d "$work/source" <"$patch"
+  patch -s -F0 -p1 -d "$work/source" <"$patch"
   if compile; then
     killed="$(killers)"
   else
@@ -98,6 +98,6 @@ for name in "${names[@]}"; do
   fi
   [ -n "$killed" ] || { killed="**nobody**"; living=1; }
   echo "| \`$name\` | $(head -1 "$patch") | $killed |"
-  patch -s -R -p1 -d "$work/source" <"$patch"
+  patch -s -R -F0 -p1 -d "$work/source" <"$patch"
 done
 exit "$living"

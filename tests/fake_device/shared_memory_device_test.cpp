@@ -1,8 +1,10 @@
 #include <ATen/CPUGeneratorImpl.h>
+#include <torch/csrc/autograd/variable.h>
 
 #include <mutex>
 
 #include "fake_device/hopping.h"
+#include "support/backward_in_parts.h"
 #include "support/oracle.h"
 
 // Memory that recomputes share with others: read and written in an order, on
@@ -46,6 +48,25 @@ TEST_F(SharedMemoryDeviceTest, CallerOfAPassMayWriteWhatItsStepsRead) {
     const at::NoGradGuard no_grad;
     weight.mul_(0.9);
   }
+}
+
+// A pass that starts at F of the last block, on a stream that has waited for
+// nothing: F runs on its own one, and the end was written on that of G.
+TEST_F(SharedMemoryDeviceTest, PassFromAnInnerStepReadsTheEndInOrder) {
+  const auto blocks = on_accelerator(mlp_blocks(2, kWidth));
+  const auto parameters = parameters_of(blocks);
+  const auto hops = hopping(blocks);
+  forward(hops).backward();
+  const auto loss = forward(hops);
+  const auto node = users_of(loss, parameters)[1];
+  const auto weight = blocks[1].f.parameters()[0];
+  const SideStream side(device);
+  const auto gradients = pass(
+      {{node, 0}},
+      {torch::ones({4, kWidth}, inputs.x1.options().requires_grad(false))},
+      {torch::autograd::impl::gradient_edge(weight)},
+      /*retain=*/false);
+  EXPECT_TRUE(gradients[0].defined());
 }
 
 // A branch that asks a default generator past all operators is recomputed in
