@@ -173,8 +173,15 @@ void Attributes::restore(Callable& callable) const {
   }
 }
 
-Attributes Attributes::without_graphs() && {
-  const auto detached = [](const Tensor& tensor) { return tensor.detach(); };
+Attributes Attributes::without_graphs(const Callable& callable) && {
+  const auto detached = [&](const Tensor& tensor) {
+    const auto parameters = callable.parameters();
+    const bool is_parameter = std::any_of(
+        parameters.begin(), parameters.end(), [&](const Tensor& parameter) {
+          return parameter.is_same(tensor);
+        });
+    return is_parameter ? tensor : tensor.detach();
+  };
   replace_graphs(values_, detached);
   for (auto& container : containers_) {
     replace_graphs(container.elements, detached);

@@ -27,8 +27,9 @@ class Attributes {
   void set(Callable& callable) const;
   // The same, if they are not.
   void restore(Callable& callable) const;
-  // The same without graphs, which a record would keep.
-  Attributes without_graphs() &&;
+  // The same without graphs, which a record would keep, but for those of
+  // parameters of `callable`.
+  Attributes without_graphs(const Callable& callable) &&;
   // These values, with lists and dictionaries of their own.
   std::vector<c10::IValue> separate() const;
 

@@ -20,7 +20,8 @@ CallRecord::CallRecord(
       preserve_rng_(options.preserve_rng_state),
       devices_(devices_drawn_from(branch, x)),
       autocast_(AutocastState::capture()),
-      attributes_(Attributes::of(branch.callable()).without_graphs()),
+      attributes_(
+          Attributes::of(branch.callable()).without_graphs(branch.callable())),
       seen_(branch.facts().find(attributes_.values(), buffers.size())),
       buffers_(
           buffers,

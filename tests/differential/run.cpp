@@ -1,5 +1,7 @@
 #include "run.h"
 
+#include <atomic>
+
 #include "changes.h"
 #include "forward.h"
 #include "later_modules.h"
@@ -65,7 +67,9 @@ class Execution {
   // Of the last forward.
   std::vector<Tensor> context_;
   std::vector<Tensor> outputs_;
-  std::shared_ptr<int64_t> hook_calls_ = std::make_shared<int64_t>(0);
+  // Threads of several devices count.
+  std::shared_ptr<std::atomic<int64_t>> hook_calls_ =
+      std::make_shared<std::atomic<int64_t>>(0);
   Record record_;
 };
 
