@@ -12,7 +12,7 @@ namespace detail {
 // those of two stacks that share a module wait here. Does nothing on the CPU.
 class SharedWrites {
  public:
-  // Lets the current streams wait for earlier ones to the same memory.
+  // Lets the current streams wait for earlier ones on the same device.
   explicit SharedWrites(std::vector<at::Tensor> tensors);
   // Lets later ones wait for what the current streams have written meanwhile.
   ~SharedWrites();

@@ -1,8 +1,10 @@
 #include "fake_device/accelerator.h"
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <torch/cuda.h>
 
 #include <cstdlib>
+#include <mutex>
 
 #include "fake_device/guard.h"
 #include "fake_device/hooks.h"
@@ -121,6 +123,23 @@ Branch normed(int64_t width) {
       torch::nn::Dropout(0.5));
   module->to(at::kDouble);
   return module;
+}
+
+Branch asking(int64_t index, const std::vector<Tensor>& parameters) {
+  return Branch::function(
+      [index](const Tensor& x, at::TensorList, at::TensorList parameters) {
+        auto generator = generator_of(accelerator(index));
+        double factor = 1;
+        {
+          const std::lock_guard<std::mutex> lock(generator.mutex());
+          factor +=
+              at::check_generator<at::CPUGeneratorImpl>(generator)->random() %
+              7;
+        }
+        return parameters.empty() ? x * factor
+                                  : x * factor * parameters[0].to(x.device());
+      },
+      parameters);
 }
 
 void AcceleratorTest::SetUp() {

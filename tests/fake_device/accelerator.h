@@ -58,6 +58,10 @@ class SideStream {
 /// BatchNorm1d, Linear, Dropout: buffers, parameters and random numbers.
 Branch normed(int64_t width);
 
+/// A multiple of its input, and of its parameter if it has one, by a number for
+/// which it asks the generator of a fake device itself, past all operators.
+Branch asking(int64_t index, const std::vector<Tensor>& parameters = {});
+
 /// Runs on every accelerator. Skipped where there is none, and failed by a race
 /// or a fault on the fake device.
 class AcceleratorTest : public testing::Test {

@@ -121,8 +121,8 @@ TEST_F(CrossingTest, StackWithinABranchOnAnotherDeviceMatchesPlain) {
 }
 
 // A size is read without an operator: the recompute of the call that resizes
-// the buffer sets it where all see it, and keeps others from it while the local
-// gradient runs, whose steps do the same in the thread of device 1.
+// the buffer sets it where all see it, while the branch runs. So do the steps
+// of its local gradient, in the thread of device 1.
 TEST_F(CrossingTest, BuffersThatForwardResizesOnAnotherDeviceMatchPlain) {
   struct ObserverImpl : torch::nn::Module {
     ObserverImpl() {

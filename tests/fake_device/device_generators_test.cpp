@@ -1,7 +1,3 @@
-#include <ATen/CPUGeneratorImpl.h>
-
-#include <mutex>
-
 #include "device/capabilities.h"
 #include "fake_device/accelerator.h"
 #include "fake_device/guard.h"
@@ -76,24 +72,6 @@ class SeveralDevicesTest : public DeviceGeneratorsTest {
     }
   }
 };
-
-// Asks the generator of a device itself, past all operators.
-Branch asking(int64_t index, const std::vector<Tensor>& parameters = {}) {
-  return Branch::function(
-      [index](const Tensor& x, at::TensorList, at::TensorList parameters) {
-        auto generator = generator_of(accelerator(index));
-        double factor = 1;
-        {
-          const std::lock_guard<std::mutex> lock(generator.mutex());
-          factor +=
-              at::check_generator<at::CPUGeneratorImpl>(generator)->random() %
-              7;
-        }
-        return parameters.empty() ? x * factor
-                                  : x * factor * parameters[0].to(x.device());
-      },
-      parameters);
-}
 
 TEST_F(SeveralDevicesTest, NumbersThatNoOperatorDrawsOnTheDeviceOfTheStreams) {
   const Blocks blocks{{asking(0), asking(0)}};

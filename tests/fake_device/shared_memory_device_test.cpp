@@ -1,7 +1,4 @@
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/csrc/autograd/variable.h>
-
-#include <mutex>
 
 #include "fake_device/hopping.h"
 #include "support/backward_in_parts.h"
@@ -74,19 +71,13 @@ TEST_F(SharedMemoryDeviceTest, PassFromAnInnerStepReadsTheEndInOrder) {
 // whose steps are recomputed in turns as well.
 TEST_F(SharedMemoryDeviceTest, TurnWithinATurnOnAnotherDeviceIsNotWaitedFor) {
   const auto inner_weight = weight_on(1);
-  const auto asking = Branch::function(
-      [](const Tensor& x, at::TensorList, at::TensorList parameters) {
-        auto generator = generator_of(accelerator(1));
-        const std::lock_guard<std::mutex> lock(generator.mutex());
-        const auto number =
-            at::check_generator<at::CPUGeneratorImpl>(generator)->random() % 7;
-        return x * parameters[0] * static_cast<double>(1 + number);
-      },
-      {inner_weight});
+  const auto inner_branch = asking(1, {inner_weight});
   const auto outer = Branch::function(
-      [asking](const Tensor& x, at::TensorList, at::TensorList parameters) {
+      [inner_branch](
+          const Tensor& x, at::TensorList, at::TensorList parameters) {
         const auto there = x.to(accelerator(1));
-        const auto [y1, y2] = reversible_block(asking, asking, there, there);
+        const auto [y1, y2] =
+            reversible_block(inner_branch, inner_branch, there, there);
         const auto inner = torch::autograd::grad({(y1 + y2).sum()}, {there})[0];
         return (x * parameters[0]).tanh() + inner.detach().to(x.device());
       },
